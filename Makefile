@@ -1,0 +1,61 @@
+# What people and CI run. `make` alone explains itself.
+
+PREFIX ?= $(HOME)/.local
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+
+arch := $(shell uname -m)
+musl := $(arch)-unknown-linux-musl
+binary := $(CARGO_TARGET_DIR)/minidock
+
+.PHONY: help deps deps-build build install demo test lint clean
+
+help:
+	@echo 'make demo      build, then pull, load and run containers from a registry on loopback'
+	@echo 'make test      all tests'
+	@echo 'make build     the static release binary, $(binary)'
+	@echo 'make install   put it into $(PREFIX)/bin (PREFIX=DIR for another place)'
+	@echo 'make lint      format, clippy, rustdoc, and licences where cargo-deny is installed'
+	@echo 'make deps      install what the others need (they do it themselves)'
+
+deps:
+	@fixtures/deps.sh all
+
+deps-build:
+	@fixtures/deps.sh build
+
+# Static, so that it runs on any distribution: against musl wherever rustup can provide it.
+build: deps-build
+	@set -e; \
+	if [ -d "$$(rustc --print sysroot)/lib/rustlib/$(musl)" ] || rustup target add $(musl); then \
+		cargo build --release --locked --target $(musl); \
+		install -D $(CARGO_TARGET_DIR)/$(musl)/release/minidock $(binary); \
+	else \
+		echo 'no $(musl) target can be had: linking the GNU C library statically instead'; \
+		RUSTFLAGS='-C target-feature=+crt-static' \
+			cargo build --release --locked --target $(arch)-unknown-linux-gnu; \
+		install -D $(CARGO_TARGET_DIR)/$(arch)-unknown-linux-gnu/release/minidock $(binary); \
+	fi
+	@echo "built $(binary), $$(($$(wc -c <$(binary)) / 1024)) KiB"
+
+install: build
+	install -D $(binary) $(DESTDIR)$(PREFIX)/bin/minidock
+
+demo: deps build
+	fixtures/demo.sh $(binary)
+
+test: deps
+	cargo test --workspace --locked
+
+lint: deps-build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+	@if command -v cargo-deny >/dev/null; then \
+		cargo deny --locked check bans licenses sources; \
+	else \
+		echo 'cargo-deny is not installed: licences, bans and sources were not checked'; \
+	fi
+
+clean:
+	cargo clean
