@@ -1,1 +1,1 @@
-//! sys
+//! Every unsafe block and raw system call of minidock.

@@ -1,0 +1,40 @@
+//! What a caller asks for: the OCI Spec, where the root file system comes from, and how stdio is wired.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+/// Where the container's `/` comes from. Paths are the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// An existing folder, bind mounted. Writes go straight into it unless the Spec's `root.readonly` is set.
+    Bind(PathBuf),
+    /// An overlay: image layers below, one writable layer above.
+    Overlay {
+        /// The read-only layers, the uppermost first. At least one.
+        lower: Vec<PathBuf>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// overlayfs's work folder: empty, and on the same file system as `upper`.
+        work: PathBuf,
+        /// Do not sync the upper layer's file system at unmount (Linux 5.10). A volatile upper layer cannot be mounted
+        /// again before `work/work/incompat` has been removed.
+        volatile: bool,
+    },
+}
+
+/// One container to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    /// The OCI runtime Spec. Its `root.path` is not read: [`Launch::rootfs`] says where the root file system is.
+    pub spec: &'a Spec,
+    /// The root file system.
+    pub rootfs: &'a Rootfs,
+    /// `-i`: the caller's stdin reaches the container. Without it the container reads the null device.
+    pub interactive: bool,
+    /// `-t`: the container's stdio is a terminal of its own. Has to agree with the Spec's `process.terminal`.
+    pub terminal: bool,
+    /// An existing empty folder to mount the root file system on. It is never visible inside, nothing stays mounted on
+    /// it outside, and it has to stay empty: the paths that the Spec masks show it.
+    pub mountpoint: &'a Path,
+}
