@@ -1,2 +1,67 @@
-//! placeholder
-fn main() {}
+//! The command line of minidock: arguments in, words on the screen and an exit code out.
+//!
+//! `main` does three things: run the verb, print the chain of causes once, choose the exit code.
+//! Everything that happens is in `minidock_engine`; the environment is read here and nowhere else.
+//!
+//! # Exit codes
+//! | case | code |
+//! |---|---|
+//! | `run`: the container's own exit / ended by signal n | its code / 128 + n |
+//! | `run`: command not found / found but cannot be executed | 127 / 126 |
+//! | `run` itself failed; bad usage of any verb | 125 |
+//! | any other verb failed | 1 |
+
+mod args;
+mod commands;
+mod env_file;
+mod failure;
+mod output;
+mod place;
+mod progress;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Verb};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are answers, everything else is bad usage.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr is nothing that could be reported anywhere.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(125),
+    }
+}
+
+fn run(cli: Cli) -> Result<u8, Failure> {
+    let place = place::Place::new(cli.root)?;
+    match cli.verb {
+        Verb::Pull(args) => commands::pull(&place, &args),
+        Verb::Load(args) => commands::load(&place, &args),
+        Verb::Images(args) => commands::images(&place, &args),
+        Verb::Run(args) => commands::run(&place, args),
+        Verb::Rmi(args) => commands::rmi(&place, &args),
+        Verb::Ps(args) => commands::ps(&place, &args),
+        Verb::Rm(args) => commands::rm(&place, &args),
+    }
+}

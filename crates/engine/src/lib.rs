@@ -1,1 +1,98 @@
-//! engine
+//! The verbs of minidock: what `pull`, `load`, `run`, `images`, `rmi`, `ps` and `rm` do, as functions
+//! that take requests and return values and events.
+//!
+//! Nothing here prints, reads the environment or ends the process, so another front end can sit
+//! beside the command line. What a flag means is decided in pure functions ([`spec::build`],
+//! [`user::resolve`]); [`Engine`] brings them together with the store, the registries and the kernel.
+
+mod error;
+mod host;
+mod images;
+mod name;
+mod remove;
+mod run;
+pub mod spec;
+pub mod user;
+
+use std::path::Path;
+
+use minidock_oci::{Platform, Reference};
+use minidock_store::Store;
+
+pub use error::Error;
+pub use host::{Caller, IdExtent};
+pub use images::{ContainerLine, familiar};
+pub use minidock_oci as oci;
+pub use minidock_pull::archive::Loaded;
+pub use minidock_pull::{Event, PullOptions, Pulled};
+pub use minidock_store::{ContainerState, ImageRecord, StoreError};
+pub use remove::Removed;
+pub use run::{RunRequest, Warning};
+pub use spec::{Network, Wishes};
+
+/// An open store and what the caller may do with it.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    caller: Caller,
+}
+
+impl Engine {
+    /// Opens the store in `root`, making it when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened; see [`Store::open`].
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let caller = Caller::read();
+        let store = Store::open(root, caller.id_map())?;
+        Ok(Self { store, caller })
+    }
+
+    /// Pulls an image. What a failed pull brought is removed again.
+    ///
+    /// # Errors
+    /// When the registry does not have it, cannot be reached, or does not keep its word.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Pulled, Error> {
+        minidock_pull::pull(&self.store, reference, options, events).map_err(|e| {
+            self.tidy();
+            e.into()
+        })
+    }
+
+    /// Loads the images of an archive that `docker save` or an OCI tool wrote.
+    ///
+    /// # Errors
+    /// When it is no such archive, or its content is not what its names say.
+    pub fn load(
+        &self,
+        archive: impl std::io::Read + Send,
+        platform: &Platform,
+    ) -> Result<Vec<Loaded>, Error> {
+        minidock_pull::archive::load(&self.store, archive, platform).map_err(|e| {
+            self.tidy();
+            e.into()
+        })
+    }
+
+    /// Removes what a failure left unreferred to. Its own failure would only hide the first one.
+    fn tidy(&self) {
+        let _ = self.store.collect();
+    }
+
+    /// Whether a reference or id is in the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or an id prefix is ambiguous.
+    pub fn has_image(&self, query: &str) -> Result<bool, Error> {
+        match self.store.find_image(query) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NoSuchImage(_)) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

@@ -1,1 +1,52 @@
-//! store
+//! Everything minidock keeps on disk.
+//!
+//! ```text
+//! <root>/                      0700, owned by the caller
+//!   version.json               format number and the id map that made the files
+//!   oci-layout, index.json     with blobs/: a valid OCI image layout that other tools can read
+//!   blobs/<alg>/<hex>          manifests, configs and layer blobs as they came
+//!   diffs/<alg>-<hex>          the diff_id that this layer blob was seen to inflate to
+//!   layers/<alg>/<hex>/        one extracted layer: fs/, layer.json, aside
+//!   images/<hex>.json          what `run` needs of an image: its layers' folders, the root's mode
+//!   containers/<id>/           config.json, state.json, upper/, work/, rootfs/, hosts, …
+//!   names/<name>               symlink to the id of the container of that name
+//!   tmp/<session>/             unfinished work of one process
+//!   locks/                     files that are only ever locked, never read
+//! ```
+//!
+//! # What is promised
+//! - **Verified or invisible.** A blob gets its name only after its digest was checked, a layer only
+//!   after blob digest, size and diff_id were; an image enters `index.json` only after all of that.
+//!   Work happens below `tmp/` and is published by `rename`. A layer is made durable (`syncfs`)
+//!   before it is renamed, so a folder under `layers/` is complete even after a power cut.
+//! - **A layer is named by its diff_id** and shared by all images that have it, except one that can
+//!   only be understood together with the layers below it (folders without an entry of their own,
+//!   hard links to a lower layer's file): that one is named by its chain id. Both names are looked
+//!   for, and since the two kinds of digest never collide they share a folder.
+//! - **A blob is not trusted to be a layer** until it was inflated here: `diffs/` records the result,
+//!   so that a config which claims another diff_id for a known blob is found out.
+//! - **Locks** are `flock`s, so the kernel releases them when a process dies, however it dies.
+//!   Whoever adds holds `locks/store` shared; whoever collects holds it exclusively, and then
+//!   everything under `tmp/` is left over from the dead and goes. Nobody waits for a long pull:
+//!   a collector that finds the store in use leaves a mark, and the last one out collects.
+//!   Order: `store`, then one layer's lock, then `index` or `containers`.
+//! - `index.json` and every `state.json` are replaced by rename: readers take no lock.
+
+mod collect;
+mod container;
+mod error;
+mod fs;
+mod index;
+mod layers;
+mod lookup;
+mod root;
+mod session;
+
+pub use collect::Collected;
+pub use container::{Container, ContainerState, NewContainer, Status};
+pub use error::StoreError;
+pub use index::ImageRecord;
+pub use layers::{LayerInfo, LayerRequest, LayerSlot, LayerTxn};
+pub use lookup::{Found, ImageLayers, RootAttributes};
+pub use root::{IdMap, Store};
+pub use session::Writer;

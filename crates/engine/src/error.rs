@@ -1,0 +1,139 @@
+//! Errors of the verbs.
+
+use minidock_oci::{Platform, ReferenceError};
+
+use crate::user::UserError;
+
+/// What a verb can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The reference does not parse.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] minidock_store::StoreError),
+    /// The registry or the archive could not be had.
+    #[error(transparent)]
+    Pull(#[from] minidock_pull::Error),
+    /// An archive could not be loaded.
+    #[error(transparent)]
+    Load(#[from] minidock_pull::archive::Error),
+    /// The container could not be started.
+    #[error(transparent)]
+    Run(#[from] minidock_run::Error),
+    /// The image is not in the store.
+    #[error("no such image: {0}")]
+    ImageNotFound(String),
+    /// The image is for another kind of machine.
+    #[error("image {image} is for {have}, but {wanted} was asked for")]
+    Platform {
+        /// The image as asked for.
+        image: String,
+        /// What it is.
+        have: String,
+        /// What was wanted.
+        wanted: Platform,
+    },
+    /// Neither the image nor the command line says what to run.
+    #[error("image {0} has no default command, and none was given")]
+    NoCommand(String),
+    /// The user cannot be resolved in the image.
+    #[error("cannot run {image} as user {user:?}")]
+    User {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        user: String,
+        /// Why not.
+        source: UserError,
+    },
+    /// A file of the image could not be read.
+    #[error("cannot read {path} of image {image}")]
+    ImageFile {
+        /// The image.
+        image: String,
+        /// The path inside it.
+        path: &'static str,
+        /// Why not.
+        source: Box<minidock_layer::Error>,
+    },
+    /// An argument cannot be used.
+    #[error("{what} {value:?} is not valid: {why}")]
+    Argument {
+        /// Which argument.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The Spec could not be put together.
+    #[error("cannot describe the container")]
+    Spec(#[from] oci_spec::OciSpecError),
+    /// An image is in use.
+    #[error("{subject}: container {container} is using its image {image}")]
+    InUse {
+        /// What was to be removed.
+        subject: String,
+        /// By which container.
+        container: String,
+        /// The image.
+        image: String,
+        /// Whether it runs, so that force does not help.
+        running: bool,
+    },
+    /// An image has several names.
+    #[error("cannot remove image {0}: it has several names")]
+    SeveralNames(String),
+    /// A container is running.
+    #[error("cannot remove container {0}: it is running")]
+    ContainerRunning(String),
+    /// The container's process could not be ended.
+    #[error("cannot end container {container}")]
+    Kill {
+        /// Which.
+        container: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// What the user can do about it, if there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(e) => e.hint(),
+            Self::Pull(e) => e.hint(),
+            Self::Load(e) => e.hint(),
+            Self::Run(e) => e.hint(),
+            Self::NoCommand(image) => {
+                Some(format!("name one: `minidock run {image} COMMAND [ARG...]`"))
+            }
+            Self::Platform { wanted, image, .. } => Some(format!(
+                "pull it for that platform: `minidock pull --platform {wanted} {image}`"
+            )),
+            Self::InUse {
+                running: true,
+                container,
+                ..
+            } => Some(format!("end it first: `minidock rm -f {container}`")),
+            Self::InUse { container, .. } => Some(format!(
+                "remove the container with `minidock rm {container}`, or use `minidock rmi -f`"
+            )),
+            Self::SeveralNames(_) => {
+                Some("remove it by name, or all its names with `minidock rmi -f`".into())
+            }
+            Self::ContainerRunning(id) => Some(format!("end and remove it: `minidock rm -f {id}`")),
+            _ => None,
+        }
+    }
+
+    /// Exit status of `run` for this error: 127, 126 or 125 (see the design's table).
+    pub fn run_exit_code(&self) -> u8 {
+        match self {
+            Self::Run(e) => e.exit_code(),
+            _ => 125,
+        }
+    }
+}

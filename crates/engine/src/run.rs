@@ -1,0 +1,311 @@
+//! `run`: from an image in the store to an exit status.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minidock_layer::open_in_layers;
+use minidock_oci::{ImageConfig, Platform};
+use minidock_run::{Launch, Rootfs};
+use minidock_store::{
+    Container, ContainerState, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
+};
+
+use crate::spec::{self, Facts, Network, Wishes};
+use crate::user::{self, ResolvedUser};
+use crate::{Engine, Error, name};
+
+/// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
+const MAX_USER_FILE: u64 = 4 << 20;
+
+/// A container to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunRequest {
+    /// The image: reference, id or beginning of an id.
+    pub image: String,
+    /// What the container should be like.
+    pub wishes: Wishes,
+    /// Its name; made up when none is given.
+    pub name: Option<String>,
+    /// Remove it when it ends.
+    pub auto_remove: bool,
+    /// Pass the caller's standard input on.
+    pub interactive: bool,
+    /// The platform that the image must have.
+    pub platform: Option<Platform>,
+}
+
+/// Something to tell the user that does not stop the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The image was made for another kind of machine.
+    ForeignPlatform {
+        /// What the image is for.
+        image: String,
+        /// What this machine is.
+        host: String,
+    },
+}
+
+impl Engine {
+    /// Runs a container in the foreground and returns the exit status that the caller should end
+    /// with: the container's own, or 128 + n when a signal ended it.
+    ///
+    /// # Errors
+    /// When the image is missing ([`Error::ImageNotFound`]) or the container cannot be started.
+    pub fn run(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<u8, Error> {
+        let record = self.image_to_run(&request.image)?;
+        let config = self.store.image_config(&record.image_id)?;
+        check_platform(request, &config, warn)?;
+        let argv = spec::command(&config.config, &request.wishes);
+        if argv.first().is_none_or(String::is_empty) {
+            return Err(Error::NoCommand(request.image.clone()));
+        }
+        let layers = self.store.image_layers(&record.image_id, &config)?;
+        let user = self.resolve_user(request, &config, &layers)?;
+        let (container, state) = self.create(request, &record, &layers, argv)?;
+        let result = self.start_and_wait(request, &config, &layers, &user, &container, state);
+        if request.auto_remove || result.is_err() {
+            // What failed to start leaves nothing behind, and the first error is the one to tell.
+            let removed = container.remove();
+            let status = result?;
+            removed?;
+            return Ok(status);
+        }
+        result
+    }
+
+    fn image_to_run(&self, query: &str) -> Result<ImageRecord, Error> {
+        match self.store.find_image(query) {
+            Ok(found) => found
+                .record()
+                .cloned()
+                .ok_or_else(|| Error::ImageNotFound(query.to_owned())),
+            Err(StoreError::NoSuchImage(_)) => Err(Error::ImageNotFound(query.to_owned())),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Looks the user up in the image's own files, as the container would see them.
+    fn resolve_user(
+        &self,
+        request: &RunRequest,
+        config: &ImageConfig,
+        layers: &ImageLayers,
+    ) -> Result<ResolvedUser, Error> {
+        let wanted = request
+            .wishes
+            .user
+            .as_deref()
+            .unwrap_or(&config.config.user);
+        let trees = layers.open(&self.store)?;
+        let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+        let read = |path: &'static str| -> Result<String, Error> {
+            let failed = |source| Error::ImageFile {
+                image: request.image.clone(),
+                path,
+                source: Box::new(source),
+            };
+            let file = open_in_layers(&trees, Path::new(path)).map_err(failed)?;
+            let mut bytes = Vec::new();
+            if let Some(file) = file {
+                file.take(MAX_USER_FILE)
+                    .read_to_end(&mut bytes)
+                    .map_err(StoreErrorAt::read(path))?;
+            }
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        user::resolve(wanted, &read("/etc/passwd")?, &read("/etc/group")?).map_err(|source| {
+            Error::User {
+                image: request.image.clone(),
+                user: wanted.to_owned(),
+                source,
+            }
+        })
+    }
+
+    fn create(
+        &self,
+        request: &RunRequest,
+        record: &ImageRecord,
+        layers: &ImageLayers,
+        command: Vec<String>,
+    ) -> Result<(Container, ContainerState), Error> {
+        let id = self.store.new_container_id()?;
+        let name = match &request.name {
+            Some(name) => {
+                name::check(name)?;
+                name.clone()
+            }
+            None => name::made_up(&id),
+        };
+        let state = ContainerState {
+            id,
+            name,
+            image: request.image.clone(),
+            image_id: record.image_id.to_string(),
+            layers: layers.folders.clone(),
+            command,
+            created: now(),
+            status: Status::Created,
+            pid: None,
+            start_time: None,
+            exit_code: None,
+            finished: None,
+            auto_remove: request.auto_remove,
+        };
+        let new = NewContainer {
+            name: &state.name,
+            root: layers.root,
+        };
+        let container = self.store.create_container(&new, &state)?;
+        Ok((container, state))
+    }
+
+    fn start_and_wait(
+        &self,
+        request: &RunRequest,
+        config: &ImageConfig,
+        layers: &ImageLayers,
+        user: &ResolvedUser,
+        container: &Container,
+        mut state: ContainerState,
+    ) -> Result<u8, Error> {
+        let wishes = &request.wishes;
+        let host_name = read_host("/proc/sys/kernel/hostname");
+        let (uid_map, gid_map) = self.caller.maps(user.uid, user.gid);
+        let files = network_files(container, wishes, host_name.trim())?;
+        let mountpoint = container.folder().join("rootfs");
+        let facts = Facts {
+            id: container.id(),
+            host_name: host_name.trim(),
+            user,
+            uid_map: &uid_map,
+            gid_map: &gid_map,
+            rootfs: &mountpoint,
+            files: &files,
+        };
+        let spec = spec::build(&config.config, wishes, &facts)?;
+        let json = serde_json::to_vec(&spec).map_err(|e| StoreError::Damaged {
+            path: container.folder().join("config.json"),
+            problem: e.to_string(),
+        })?;
+        container.write_file("config.json", &json, 0o600)?;
+        let rootfs = Rootfs::Overlay {
+            lower: layers.trees(&self.store),
+            upper: container.folder().join("upper"),
+            work: container.folder().join("work"),
+            volatile: true,
+        };
+        let launch = Launch {
+            spec: &spec,
+            rootfs: &rootfs,
+            interactive: request.interactive,
+            terminal: wishes.terminal,
+            mountpoint: &mountpoint,
+        };
+        let running = minidock_run::start(&launch)?;
+        state.status = Status::Running;
+        state.pid = Some(running.pid());
+        state.start_time = Some(running.start_time());
+        container.write_state(&state)?;
+        let status = running.supervise()?.shell_code();
+        if !request.auto_remove {
+            state.status = Status::Exited;
+            state.exit_code = Some(status);
+            state.finished = Some(now());
+            container.write_state(&state)?;
+        }
+        Ok(status)
+    }
+}
+
+/// Docker runs an image of another platform with a warning (an emulator may be registered), unless
+/// a platform was asked for.
+fn check_platform(
+    request: &RunRequest,
+    config: &ImageConfig,
+    warn: &dyn Fn(Warning),
+) -> Result<(), Error> {
+    let Some(have) = config.platform() else {
+        return Ok(());
+    };
+    let same = |p: &Platform| p.os == have.os && p.architecture == have.architecture;
+    match &request.platform {
+        Some(wanted) if !same(wanted) => Err(Error::Platform {
+            image: request.image.clone(),
+            have: have.to_string(),
+            wanted: wanted.clone(),
+        }),
+        None if !same(&Platform::host()) => {
+            warn(Warning::ForeignPlatform {
+                image: have.to_string(),
+                host: Platform::host().to_string(),
+            });
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
+fn network_files(
+    container: &Container,
+    wishes: &Wishes,
+    host_name: &str,
+) -> Result<[(PathBuf, &'static str); 3], Error> {
+    let hostname = spec::hostname(wishes, container.id(), host_name);
+    let hosts = match wishes.network {
+        Network::Host => read_host("/etc/hosts"),
+        Network::None => HOSTS.to_owned(),
+    };
+    let write = |name: &str, text: &str| container.write_file(name, text.as_bytes(), 0o644);
+    Ok([
+        (
+            write("resolv.conf", &read_host("/etc/resolv.conf"))?,
+            "/etc/resolv.conf",
+        ),
+        (
+            write("hostname", &format!("{hostname}\n"))?,
+            "/etc/hostname",
+        ),
+        (write("hosts", &hosts)?, "/etc/hosts"),
+    ])
+}
+
+const HOSTS: &str = "127.0.0.1\tlocalhost\n\
+    ::1\tlocalhost ip6-localhost ip6-loopback\n\
+    fe00::0\tip6-localnet\n\
+    ff00::0\tip6-mcastprefix\n\
+    ff02::1\tip6-allnodes\n\
+    ff02::2\tip6-allrouters\n";
+
+/// A file of the host that may be missing.
+fn read_host(path: &str) -> String {
+    let mut text = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let _ = file.take(1 << 20).read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// Names the path of a failed read.
+struct StoreErrorAt;
+
+impl StoreErrorAt {
+    fn read(path: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
+        move |source| StoreError::Io {
+            operation: "read",
+            path: path.into(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Image archives: what `docker save`, `podman save` and `skopeo` write, into the store.
+//!
+//! Three shapes are read, compressed or not:
+//! - Docker before version 25: `manifest.json` names a config and a `layer.tar` a layer; a
+//!   `layer.tar` may be a symlink to another layer's.
+//! - Docker since version 25: an OCI image layout that carries `manifest.json` as well.
+//! - An OCI image layout alone: `index.json` and `blobs/`.
+//!
+//! Members come in any order and standard input cannot seek, so all members are first set down in
+//! the session's folder, hashed on the way ([`Members`]). Since the store keeps layer blobs anyway,
+//! they are later moved into place rather than copied. Names inside an archive are only ever looked
+//! up among its members, never in a file system, so none of them can point anywhere else.
+
+mod docker;
+mod error;
+mod layout;
+mod members;
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use minidock_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference};
+use minidock_store::{ImageRecord, LayerRequest, LayerSlot, Store, Writer};
+
+pub use error::Error;
+use members::{Member, Members};
+
+/// An image that came out of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its name; `None` when the archive gives it none.
+    pub reference: Option<Reference>,
+    /// Digest of its config.
+    pub image_id: Digest,
+}
+
+/// An image as found in an archive, before anything of it is in the store.
+struct Found<'m> {
+    references: Vec<Reference>,
+    config: &'m Member,
+    /// Base first.
+    layers: Vec<&'m Member>,
+    /// The manifest as it is in the archive; made anew where there is none.
+    manifest: Option<&'m Member>,
+    manifest_type: String,
+}
+
+/// Reads an archive to its end and publishes its images.
+///
+/// Of several images for different platforms under one name, the one for `platform` is taken.
+///
+/// # Errors
+/// When it is no image archive, lacks something, or something is not what its name says. Images of
+/// the same archive that were published before the faulty one stay.
+pub fn load(
+    store: &Store,
+    archive: impl Read + Send,
+    platform: &Platform,
+) -> Result<Vec<Loaded>, Error> {
+    let writer = store.writer().map_err(Error::Store)?;
+    let members = Members::read(&writer, archive)?;
+    let found = if members.has("manifest.json") {
+        docker::find(&members)?
+    } else if members.has("index.json") {
+        layout::find(&members, platform)?
+    } else if members.has("repositories") {
+        return Err(Error::Ancient);
+    } else {
+        return Err(Error::NoImage);
+    };
+    let mut loaded = Vec::new();
+    for image in found {
+        loaded.extend(publish(&writer, image)?);
+    }
+    Ok(loaded)
+}
+
+/// Brings one image into the store under all its names.
+fn publish(writer: &Writer, found: Found<'_>) -> Result<Vec<Loaded>, Error> {
+    let config_bytes = found.config.read()?;
+    let config = ImageConfig::parse(&config_bytes)
+        .and_then(|c| c.check_layer_count(found.layers.len()).map(|()| c))
+        .map_err(|source| Error::Config {
+            member: found.config.name.clone(),
+            source,
+        })?;
+    bring_layers(writer, &config.rootfs.diff_ids, &found.layers)?;
+    let image_id = found.config.digest.clone();
+    writer.put_blob(&config_bytes, &image_id)?;
+    let manifest = match found.manifest {
+        Some(member) => member.read()?,
+        None => docker::make_manifest(found.config, &found.layers),
+    };
+    let manifest_digest = found
+        .manifest
+        .map_or_else(|| Digest::sha256(&manifest), |m| m.digest.clone());
+    writer.put_blob(&manifest, &manifest_digest)?;
+    let record = ImageRecord {
+        repository: None,
+        tag: None,
+        digest: None,
+        manifest: manifest_digest,
+        manifest_size: manifest.len() as u64,
+        media_type: found.manifest_type,
+        image_id: image_id.clone(),
+        created: String::new(),
+        size: 0,
+    };
+    let mut loaded = Vec::new();
+    let names: Vec<Option<Reference>> = if found.references.is_empty() {
+        vec![None]
+    } else {
+        found.references.into_iter().map(Some).collect()
+    };
+    for reference in names {
+        let named = match &reference {
+            Some(r) => record.clone().named(r),
+            None => record.clone(),
+        };
+        writer.publish(named, &config)?;
+        loaded.push(Loaded {
+            reference,
+            image_id: image_id.clone(),
+        });
+    }
+    Ok(loaded)
+}
+
+/// Layers do not depend on each other until they are published, so two are unpacked at a time.
+fn bring_layers(writer: &Writer, diff_ids: &[DiffId], layers: &[&Member]) -> Result<(), Error> {
+    let chain = ChainId::of_stack(diff_ids);
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let work = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(member), Some(diff_id), Some(chain_id)) =
+                (layers.get(i), diff_ids.get(i), chain.get(i))
+            else {
+                return;
+            };
+            if let Err(error) = bring_layer(writer, member, diff_id, chain_id) {
+                // The others stop after the layer they are at.
+                next.store(layers.len(), Ordering::Relaxed);
+                failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(error);
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        if layers.len() > 1 {
+            scope.spawn(work);
+        }
+        work();
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn bring_layer(
+    writer: &Writer,
+    member: &Member,
+    diff_id: &DiffId,
+    chain_id: &ChainId,
+) -> Result<(), Error> {
+    // The blob's digest is known, so it may have its name; nothing refers to it until the image is
+    // published, and asking for the layer now unpacks it from there.
+    writer.put_file(&member.file, &member.digest)?;
+    let request = LayerRequest {
+        blob: &member.digest,
+        blob_size: Some(member.size),
+        diff_id,
+        chain_id,
+    };
+    match writer.layer(&request)? {
+        LayerSlot::Present => Ok(()),
+        // Only if somebody removed the blob from the store by hand in between.
+        LayerSlot::Vacant(_) => Err(Error::Missing {
+            what: "layer",
+            name: member.name.clone(),
+        }),
+    }
+}

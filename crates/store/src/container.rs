@@ -1,0 +1,303 @@
+//! Containers on disk: `containers/<id>/` and `names/<name>`.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{
+    Durability, Lock, LockMode, make_dir, random_hex, read_json, replace, replace_json,
+};
+use crate::{IdMap, RootAttributes, Store, StoreError};
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Made, not started.
+    Created,
+    /// Started. Only true while the recorded process lives; ask [`ContainerState::is_alive`].
+    Running,
+    /// Ended.
+    Exited,
+}
+
+/// `state.json`. New fields get defaults, so that files of earlier releases stay readable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerState {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique name.
+    pub name: String,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// The image's id, `sha256:…`.
+    pub image_id: String,
+    /// Its layers' folders, relative to the store, base first; collection spares them.
+    pub layers: Vec<String>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Status as last written.
+    pub status: Status,
+    /// Pid 1 of the container as the host sees it.
+    #[serde(default)]
+    pub pid: Option<i32>,
+    /// Field 22 of `/proc/PID/stat`, which tells a process from a later one with the same pid.
+    #[serde(default)]
+    pub start_time: Option<u64>,
+    /// How it ended: 0 to 255.
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub finished: Option<u64>,
+    /// Removed when it ends.
+    #[serde(default)]
+    pub auto_remove: bool,
+}
+
+impl ContainerState {
+    /// Whether the recorded process still runs. A pid alone would not do: pids are reused.
+    pub fn is_alive(&self) -> bool {
+        let (Some(pid), Some(start)) = (self.pid, self.start_time) else {
+            return false;
+        };
+        self.status == Status::Running && start_time(pid) == Some(start)
+    }
+}
+
+/// Start time of a live process in clock ticks since boot (proc_pid_stat(5), field 22).
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, and may hold anything.
+    let after = &stat[stat.rfind(')')? + 1..];
+    let mut fields = after.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// What is needed to make a container's folder.
+#[derive(Clone, Debug)]
+pub struct NewContainer<'a> {
+    /// The wanted name; checked to be free.
+    pub name: &'a str,
+    /// Owner and mode of `/`.
+    pub root: RootAttributes,
+}
+
+/// A container's folder.
+#[derive(Clone, Debug)]
+pub struct Container {
+    id: String,
+    folder: PathBuf,
+    store: Store,
+}
+
+impl Store {
+    /// A fresh container id.
+    ///
+    /// # Errors
+    /// When the kernel gives no random bytes.
+    pub fn new_container_id(&self) -> Result<String, StoreError> {
+        random_hex()
+    }
+
+    /// Makes a container: its folder with `upper`, `work` and `rootfs`, its name, its first state.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`], or a write error; nothing stays then.
+    pub fn create_container(
+        &self,
+        new: &NewContainer<'_>,
+        state: &ContainerState,
+    ) -> Result<Container, StoreError> {
+        let folder = self.path("containers").join(&state.id);
+        let container = Container {
+            id: state.id.clone(),
+            folder: folder.clone(),
+            store: self.clone(),
+        };
+        // Holding the store shared, so that nobody collects the image's layers before the state
+        // that refers to them is there.
+        let _in_use = Lock::wait(&self.lock_file("store"), LockMode::Shared)?;
+        let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
+        self.claim_name(new.name, &state.id)?;
+        let made = (|| {
+            make_dir(&folder)?;
+            container.write_state(state)?;
+            for name in ["upper", "work", "rootfs"] {
+                let path = folder.join(name);
+                DirBuilder::new()
+                    .mode(0o755)
+                    .create(&path)
+                    .map_err(StoreError::io("create", &path))?;
+            }
+            self.set_root(&folder.join("upper"), new.root)
+        })();
+        if made.is_err() {
+            let _ = container.delete_folder();
+            let _ = std::fs::remove_file(self.path("names").join(new.name));
+        }
+        made.map(|()| container)
+    }
+
+    fn set_root(&self, upper: &Path, root: RootAttributes) -> Result<(), StoreError> {
+        if self.id_map() == IdMap::Host {
+            std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid))
+                .map_err(StoreError::io("change the owner of", upper))?;
+        }
+        std::fs::set_permissions(upper, PermissionsExt::from_mode(root.mode))
+            .map_err(StoreError::io("change the mode of", upper))
+    }
+
+    /// Names are symlinks to ids: making one is atomic, and one whose container is gone was left by
+    /// a killed process.
+    fn claim_name(&self, name: &str, id: &str) -> Result<(), StoreError> {
+        let link = self.path("names").join(name);
+        loop {
+            match std::os::unix::fs::symlink(id, &link) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result.map_err(StoreError::io("create", &link)),
+            }
+            let owner = std::fs::read_link(&link).map_err(StoreError::io("read", &link))?;
+            if self.path("containers").join(&owner).exists() {
+                return Err(StoreError::NameTaken {
+                    name: name.to_owned(),
+                    id: owner.to_string_lossy().into_owned(),
+                });
+            }
+            std::fs::remove_file(&link).map_err(StoreError::io("remove", &link))?;
+        }
+    }
+
+    /// All containers, in no order.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn containers(&self) -> Result<Vec<Container>, StoreError> {
+        let path = self.path("containers");
+        let entries = std::fs::read_dir(&path).map_err(StoreError::io("list", &path))?;
+        Ok(entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .map(|id| self.container(id))
+            .collect())
+    }
+
+    fn container(&self, id: String) -> Container {
+        Container {
+            folder: self.path("containers").join(&id),
+            id,
+            store: self.clone(),
+        }
+    }
+
+    /// Finds a container by name, id, or the beginning of its id.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchContainer`] or [`StoreError::AmbiguousContainer`].
+    pub fn find_container(&self, query: &str) -> Result<Container, StoreError> {
+        let none = || StoreError::NoSuchContainer(query.to_owned());
+        if query.is_empty() || query.contains(['/', '\0']) || query.starts_with('.') {
+            return Err(none());
+        }
+        if let Ok(id) = std::fs::read_link(self.path("names").join(query)) {
+            let container = self.container(id.to_string_lossy().into_owned());
+            if container.folder.exists() {
+                return Ok(container);
+            }
+        }
+        let mut matching = self
+            .containers()?
+            .into_iter()
+            .filter(|c| c.id.starts_with(query));
+        match (matching.next(), matching.next()) {
+            (None, _) => Err(none()),
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => Err(StoreError::AmbiguousContainer(query.to_owned())),
+        }
+    }
+}
+
+impl Container {
+    /// 64 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The container's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its state; `None` for one that was killed while it was made.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn state(&self) -> Result<Option<ContainerState>, StoreError> {
+        read_json(&self.folder.join("state.json"))
+    }
+
+    /// Replaces the state.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_state(&self, state: &ContainerState) -> Result<(), StoreError> {
+        // A power cut ends every container, so an old state is no worse than a new one.
+        replace_json(&self.folder.join("state.json"), state, Durability::Volatile)
+    }
+
+    /// Writes one of the container's small files (`config.json`, `hosts`, …).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, StoreError> {
+        let path = self.folder.join(name);
+        replace(&path, bytes, Durability::Volatile)?;
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
+            .map_err(StoreError::io("change the mode of", &path))?;
+        Ok(path)
+    }
+
+    /// Removes the container: first its name in `containers/`, then its files, then its name.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        let name = self.state().ok().flatten().map(|s| s.name);
+        self.delete_folder()?;
+        if let Some(name) = name {
+            let link = self.store.path("names").join(name);
+            // Only if it is still ours: the name may have been taken anew since.
+            if std::fs::read_link(&link).is_ok_and(|id| id == Path::new(&self.id)) {
+                let _ = std::fs::remove_file(&link);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_folder(&self) -> Result<(), StoreError> {
+        let tmp = self.store.path("tmp");
+        let trash = format!("container-{}", self.id);
+        match std::fs::rename(&self.folder, tmp.join(&trash)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result.map_err(StoreError::io("remove", &self.folder))?,
+        }
+        let dir = File::open(&tmp).map_err(StoreError::io("open", &tmp))?;
+        match minidock_layer::remove_tree(dir.as_fd(), OsStr::new(&trash)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", tmp.join(trash))(e))
+            }
+            _ => Ok(()),
+        }
+    }
+}

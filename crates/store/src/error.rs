@@ -1,0 +1,162 @@
+//! What can go wrong in the store, each with its subject.
+
+use std::io;
+use std::path::PathBuf;
+
+use minidock_oci::{DiffId, Digest};
+
+use crate::IdMap;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried: "create", "read", "lock", …
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A layer could not be applied or is not what it should be.
+    #[error("layer {digest} cannot be unpacked")]
+    Layer {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        source: Box<minidock_layer::Error>,
+    },
+    /// Known bytes are claimed to be something that they are not.
+    #[error("layer {blob} inflates to {actual}, but the image config says {claimed}")]
+    DiffId {
+        /// The blob.
+        blob: Digest,
+        /// What the config says.
+        claimed: DiffId,
+        /// What it was seen to be.
+        actual: DiffId,
+    },
+    /// Bytes handed over do not have the digest they were promised to have.
+    #[error("content has digest {actual}, expected {expected}")]
+    BlobDigest {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// A stored file does not parse or contradicts itself.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The store was made by a later release.
+    #[error("the store {} has format {found}; this minidock knows format {known}", path.display())]
+    Format {
+        /// The store.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// Ours.
+        known: u64,
+    },
+    /// The folder belongs to somebody else.
+    #[error("the store {} belongs to uid {owner}, not to you (uid {caller})", path.display())]
+    Owner {
+        /// The store.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who asks.
+        caller: u32,
+    },
+    /// The store's files were made with another id map.
+    #[error("the store {} was made with the id map `{found}`, but this process has `{wanted}`", path.display())]
+    IdMap {
+        /// The store.
+        path: PathBuf,
+        /// What made it.
+        found: IdMap,
+        /// What we would write.
+        wanted: IdMap,
+    },
+    /// No image matches.
+    #[error("no such image: {0}")]
+    NoSuchImage(String),
+    /// An id prefix fits several images.
+    #[error("image id {0} is ambiguous: it is the beginning of several")]
+    AmbiguousImage(String),
+    /// No container matches.
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    /// An id prefix fits several containers.
+    #[error("container id {0} is ambiguous: it is the beginning of several")]
+    AmbiguousContainer(String),
+    /// A container of that name exists.
+    #[error("the container name {name:?} is already in use by container {}", &id[..12.min(id.len())])]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// A layer that an image needs is not there.
+    #[error("layer {diff_id} of image {image} is missing from the store")]
+    LayerMissing {
+        /// The image's id.
+        image: Digest,
+        /// The layer.
+        diff_id: DiffId,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// What the user can do about it, if there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                    "free some space (`minidock rmi`, `minidock rm`), or use a store on another disk with --root; this one is at {}",
+                    path.display()
+                )),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                    Some("choose a folder that you can write with --root or MINIDOCK_ROOT".into())
+                }
+                _ => None,
+            },
+            Self::Layer { source, .. } => source.hint(),
+            Self::Format { .. } => {
+                Some("use the newer minidock, or another store with --root".into())
+            }
+            Self::Owner { .. } => {
+                Some("use a store of your own: --root DIR or MINIDOCK_ROOT".into())
+            }
+            Self::IdMap { .. } => Some(
+                "ownership cannot be mixed in one store: use another one with --root DIR or MINIDOCK_ROOT".into(),
+            ),
+            Self::LayerMissing { .. } => {
+                Some("remove the image with `minidock rmi -f` and pull or load it again".into())
+            }
+            Self::NameTaken { name, .. } => Some(format!(
+                "remove it with `minidock rm {name}`, or choose another name"
+            )),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `index.json`: which images there are and what they are called.
+//!
+//! It is the index of an OCI image layout. Each image is one descriptor of its manifest per name,
+//! with what `images` shows kept in annotations, so that listing a thousand images reads one file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use minidock_oci::{Descriptor, Digest, ImageIndex, MediaType, Reference};
+use oci_spec::image::{DescriptorBuilder, ImageIndexBuilder};
+
+use crate::fs::{Durability, Lock, LockMode, read_json, replace_json};
+use crate::{Store, StoreError};
+
+/// The reference in full; unique in the index, so `skopeo copy oci:STORE:REFERENCE` finds it.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const REPOSITORY: &str = "io.minidock.repository";
+const TAG: &str = "io.minidock.tag";
+const REPO_DIGEST: &str = "io.minidock.digest";
+const IMAGE_ID: &str = "io.minidock.image-id";
+const CREATED: &str = "io.minidock.created";
+const SIZE: &str = "io.minidock.size";
+
+/// One name of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// `docker.io/library/busybox`; `None` for an image that lost or never had a name.
+    pub repository: Option<String>,
+    /// `latest`; `None` when pulled by digest, or when the tag has moved on.
+    pub tag: Option<String>,
+    /// The digest that the registry knows the reference by: of the index or the manifest.
+    pub digest: Option<Digest>,
+    /// Digest of the manifest for this platform.
+    pub manifest: Digest,
+    /// Size of the manifest in bytes.
+    pub manifest_size: u64,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// Digest of the config: what Docker shows as IMAGE ID.
+    pub image_id: Digest,
+    /// When it was made (RFC 3339, from the config; may be empty).
+    pub created: String,
+    /// Sum of the sizes of the files in its layers, in bytes.
+    pub size: u64,
+}
+
+impl ImageRecord {
+    /// The full reference under which this record is stored, if it has a name.
+    pub fn reference(&self) -> Option<String> {
+        let repository = self.repository.as_ref()?;
+        match (&self.tag, &self.digest) {
+            (Some(tag), _) => Some(format!("{repository}:{tag}")),
+            (None, Some(digest)) => Some(format!("{repository}@{digest}")),
+            (None, None) => None,
+        }
+    }
+
+    /// Sets the name from a reference.
+    #[must_use]
+    pub fn named(mut self, reference: &Reference) -> Self {
+        self.repository = Some(reference.name());
+        self.tag = reference.tag().map(str::to_owned);
+        self
+    }
+
+    fn to_descriptor(&self) -> Option<Descriptor> {
+        let mut annotations: HashMap<String, String> = HashMap::new();
+        let mut put = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                annotations.insert(key.to_owned(), value);
+            }
+        };
+        put(REF_NAME, self.reference());
+        put(REPOSITORY, self.repository.clone());
+        put(TAG, self.tag.clone());
+        put(REPO_DIGEST, self.digest.as_ref().map(ToString::to_string));
+        put(IMAGE_ID, Some(self.image_id.to_string()));
+        put(CREATED, Some(self.created.clone()));
+        put(SIZE, Some(self.size.to_string()));
+        DescriptorBuilder::default()
+            .media_type(MediaType::from(self.media_type.as_str()))
+            .digest(
+                self.manifest
+                    .to_string()
+                    .parse::<oci_spec::image::Digest>()
+                    .ok()?,
+            )
+            .size(self.manifest_size)
+            .annotations(annotations)
+            .build()
+            .ok()
+    }
+
+    fn from_descriptor(descriptor: &Descriptor) -> Option<Self> {
+        let annotations = descriptor.annotations().as_ref()?;
+        let get = |key: &str| annotations.get(key).cloned();
+        Some(Self {
+            repository: get(REPOSITORY),
+            tag: get(TAG),
+            digest: get(REPO_DIGEST).and_then(|d| d.parse().ok()),
+            manifest: descriptor.digest().to_string().parse().ok()?,
+            manifest_size: descriptor.size(),
+            media_type: descriptor.media_type().to_string(),
+            image_id: get(IMAGE_ID)?.parse().ok()?,
+            created: get(CREATED).unwrap_or_default(),
+            size: get(SIZE)?.parse().ok()?,
+        })
+    }
+}
+
+pub(crate) fn write_empty(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("index.json");
+    if path.exists() {
+        return Ok(());
+    }
+    write(&path, &[])
+}
+
+fn write(path: &Path, records: &[ImageRecord]) -> Result<(), StoreError> {
+    let damaged = |problem: String| StoreError::Damaged {
+        path: path.to_owned(),
+        problem,
+    };
+    let manifests: Option<Vec<Descriptor>> =
+        records.iter().map(ImageRecord::to_descriptor).collect();
+    let index: ImageIndex = ImageIndexBuilder::default()
+        .schema_version(2_u32)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests.ok_or_else(|| damaged("a record cannot be written".into()))?)
+        .build()
+        .map_err(|e| damaged(e.to_string()))?;
+    replace_json(path, &index, Durability::Durable)
+}
+
+impl Store {
+    /// All images, one record a name, in the order in which they came.
+    ///
+    /// # Errors
+    /// When `index.json` cannot be read or is damaged.
+    pub fn images(&self) -> Result<Vec<ImageRecord>, StoreError> {
+        let path = self.path("index.json");
+        let Some(index) = read_json::<ImageIndex>(&path)? else {
+            return Err(StoreError::Damaged {
+                path,
+                problem: "it is missing".into(),
+            });
+        };
+        index
+            .manifests()
+            .iter()
+            .map(|d| {
+                ImageRecord::from_descriptor(d).ok_or_else(|| StoreError::Damaged {
+                    path: path.clone(),
+                    problem: format!("the entry for {} was not written by minidock", d.digest()),
+                })
+            })
+            .collect()
+    }
+
+    /// Changes the index under its lock.
+    pub(crate) fn change_index<T>(
+        &self,
+        change: impl FnOnce(&mut Vec<ImageRecord>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _lock = Lock::wait(&self.lock_file("index"), LockMode::Exclusive)?;
+        let mut records = self.images()?;
+        let before = records.clone();
+        let result = change(&mut records)?;
+        if records != before {
+            write(&self.path("index.json"), &records)?;
+        }
+        Ok(result)
+    }
+}
+
+/// Adds a record; a name it takes over leaves its former image without tag, as in Docker.
+///
+/// Returns whether anything was new: the image, or the name for it.
+pub(crate) fn add(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
+    if records.contains(&new) {
+        return false;
+    }
+    let same_name =
+        |r: &ImageRecord| r.tag.is_some() && r.repository == new.repository && r.tag == new.tag;
+    let mut changed = true;
+    if let Some(at) = records.iter().position(same_name) {
+        if records[at].manifest == new.manifest && records[at].image_id == new.image_id {
+            // The same image under the same name, at most with a digest learned or renewed.
+            changed = records[at].digest != new.digest && new.digest.is_some();
+            if changed {
+                records[at] = new;
+            }
+            return changed;
+        }
+        let mut old = records.remove(at);
+        old.tag = None;
+        if old.digest.is_none() {
+            old.repository = None;
+        }
+        let elsewhere = records
+            .iter()
+            .any(|r| r.manifest == old.manifest && (r.tag.is_some() || r.digest == old.digest));
+        if !elsewhere {
+            records.push(old);
+        }
+    }
+    // A name makes the nameless record of the same image superfluous.
+    records.retain(|r| r.manifest != new.manifest || r.repository.is_some());
+    if new.repository.is_none() && records.iter().any(|r| r.manifest == new.manifest) {
+        return false;
+    }
+    records.push(new);
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: Option<(&str, Option<&str>)>, content: &str) -> ImageRecord {
+        let digest = Digest::sha256(content.as_bytes());
+        ImageRecord {
+            repository: name.map(|(r, _)| r.to_owned()),
+            tag: name.and_then(|(_, t)| t.map(str::to_owned)),
+            digest: None,
+            manifest: digest.clone(),
+            manifest_size: 1,
+            media_type: minidock_oci::OCI_MANIFEST.to_owned(),
+            image_id: digest,
+            created: String::new(),
+            size: 7,
+        }
+    }
+
+    #[test]
+    fn a_descriptor_keeps_the_whole_record() {
+        let mut r = record(Some(("docker.io/library/a", Some("1"))), "x");
+        r.digest = Some(Digest::sha256(b"index"));
+        let d = r.to_descriptor().unwrap();
+        assert_eq!(ImageRecord::from_descriptor(&d).unwrap(), r);
+        assert_eq!(
+            d.annotations().as_ref().unwrap()[REF_NAME],
+            "docker.io/library/a:1"
+        );
+    }
+
+    #[test]
+    fn a_moved_tag_leaves_the_old_image_without_one() {
+        let mut records = Vec::new();
+        assert!(add(&mut records, record(Some(("r", Some("t"))), "old")));
+        assert!(!add(&mut records, record(Some(("r", Some("t"))), "old")));
+        assert!(add(&mut records, record(Some(("r", Some("t"))), "new")));
+        assert_eq!(
+            records,
+            [record(None, "old"), record(Some(("r", Some("t"))), "new")]
+        );
+    }
+
+    #[test]
+    fn a_moved_tag_forgets_an_image_that_has_another_name() {
+        let mut records = Vec::new();
+        add(&mut records, record(Some(("r", Some("t"))), "old"));
+        add(&mut records, record(Some(("r", Some("u"))), "old"));
+        add(&mut records, record(Some(("r", Some("t"))), "new"));
+        assert_eq!(records.len(), 2);
+        assert!(records.iter().all(|r| r.tag.is_some()));
+    }
+
+    #[test]
+    fn a_nameless_image_gains_a_name() {
+        let mut records = Vec::new();
+        add(&mut records, record(None, "x"));
+        add(&mut records, record(Some(("r", Some("t"))), "x"));
+        assert_eq!(records, [record(Some(("r", Some("t"))), "x")]);
+        assert!(!add(&mut records, record(None, "x")));
+    }
+}

@@ -1,0 +1,338 @@
+//! Adding a layer: once, verified, and visible only when whole.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use minidock_layer::{Expect, NeedsLower, Options, Ownership, Target, Unpacked};
+use minidock_oci::{ChainId, DiffId, Digest, ImageConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{
+    Durability, Lock, LockMode, create_file, make_dir, read_json, read_optional, replace,
+    replace_json,
+};
+use crate::{IdMap, Store, StoreError, Writer};
+
+/// What is known of an extracted layer (`layer.json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Digest of the uncompressed tar.
+    pub diff_id: DiffId,
+    /// Sum of the sizes of its files in bytes.
+    pub content_size: u64,
+    /// Number of tar entries.
+    pub entries: u64,
+    /// Whether the tar had an entry for the root folder itself.
+    pub root_seen: bool,
+}
+
+/// A layer that an image needs.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerRequest<'a> {
+    /// Digest of the stored (usually compressed) bytes.
+    pub blob: &'a Digest,
+    /// Their number, where a descriptor says it.
+    pub blob_size: Option<u64>,
+    /// Digest of the uncompressed tar.
+    pub diff_id: &'a DiffId,
+    /// The layer's identity on top of those below it.
+    pub chain_id: &'a ChainId,
+}
+
+/// Answer to a [`LayerRequest`].
+#[derive(Debug)]
+pub enum LayerSlot<'w> {
+    /// Blob and files are in the store.
+    Present,
+    /// The bytes are needed; until the transaction ends, other processes that want this layer wait.
+    Vacant(LayerTxn<'w>),
+}
+
+/// The right and duty to bring one layer.
+#[derive(Debug)]
+pub struct LayerTxn<'w> {
+    writer: &'w Writer,
+    blob: Digest,
+    blob_size: Option<u64>,
+    diff_id: DiffId,
+    chain_id: ChainId,
+    _lock: Lock,
+}
+
+/// A layer that was unpacked, but refers to the layers below it.
+#[derive(Debug)]
+pub struct Pending {
+    folder: PathBuf,
+    needs: NeedsLower,
+}
+
+impl Writer {
+    /// Asks for a layer. Blocks while another process or thread is bringing the same one.
+    ///
+    /// A blob that is in the store but was never unpacked here (or whose files are gone) is unpacked
+    /// from there.
+    ///
+    /// # Errors
+    /// When the known blob inflates to something else than the request says, or on an I/O error.
+    pub fn layer(&self, request: &LayerRequest<'_>) -> Result<LayerSlot<'_>, StoreError> {
+        let name = format!("layer-{}", request.diff_id.0.hex());
+        let lock = Lock::wait(&self.store.lock_file(&name), LockMode::Exclusive)?;
+        let has_blob = self.store.has_blob(request.blob);
+        if has_blob && let Some(actual) = self.store.known_diff_id(request.blob)? {
+            if actual != *request.diff_id {
+                return Err(StoreError::DiffId {
+                    blob: request.blob.clone(),
+                    claimed: request.diff_id.clone(),
+                    actual,
+                });
+            }
+            if self
+                .store
+                .layer_folder(request.diff_id, request.chain_id)
+                .is_some()
+                || self.pending().contains_key(request.chain_id)
+            {
+                return Ok(LayerSlot::Present);
+            }
+        }
+        let txn = LayerTxn {
+            writer: self,
+            blob: request.blob.clone(),
+            blob_size: request.blob_size,
+            diff_id: request.diff_id.clone(),
+            chain_id: request.chain_id.clone(),
+            _lock: lock,
+        };
+        if !has_blob {
+            return Ok(LayerSlot::Vacant(txn));
+        }
+        let path = self.store.blob_path(request.blob);
+        let file = File::open(&path).map_err(StoreError::io("read", &path))?;
+        txn.bring(Box::new(file), false)?;
+        Ok(LayerSlot::Present)
+    }
+
+    /// Completes the layers of an image that refer to those below them, base first.
+    pub(crate) fn finish_pending(&self, config: &ImageConfig) -> Result<(), StoreError> {
+        let diff_ids = &config.rootfs.diff_ids;
+        let chain = ChainId::of_stack(diff_ids);
+        let mut lower: Vec<OwnedFd> = Vec::new();
+        for (diff_id, chain_id) in diff_ids.iter().zip(&chain) {
+            let pending = self.pending().remove(chain_id);
+            if let Some(pending) = pending {
+                let tree = open_dir(&pending.folder.join("fs"))?;
+                let below: Vec<_> = lower.iter().rev().map(AsFd::as_fd).collect();
+                minidock_layer::complete(tree.as_fd(), &pending.needs, &below, &self.options())
+                    .map_err(|source| StoreError::Layer {
+                        digest: diff_id.0.clone(),
+                        source: Box::new(source),
+                    })?;
+                self.sync()?;
+                self.publish_folder(&pending.folder, &self.store.layer_path(&chain_id.0))?;
+            }
+            let Some(folder) = self.store.layer_folder(diff_id, chain_id) else {
+                continue; // Reported with the image's id by whoever derives the image's layers.
+            };
+            lower.push(open_dir(&folder.join("fs"))?);
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            ownership: match self.store.id_map() {
+                IdMap::Single => Ownership::Single,
+                IdMap::Host => Ownership::Host,
+            },
+            limits: self.limits.clone(),
+        }
+    }
+
+    fn publish_folder(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        match std::fs::rename(from, to) {
+            // Somebody else was first, with the same content; ours goes with the session.
+            Err(_) if to.join("layer.json").exists() => Ok(()),
+            result => result.map_err(StoreError::io("publish", to)),
+        }
+    }
+}
+
+impl LayerTxn<'_> {
+    /// Reads the layer's bytes to their end, verifies blob digest, size and diff_id, unpacks them on
+    /// the way and publishes blob and files.
+    ///
+    /// # Errors
+    /// When the bytes are not what was promised, are no layer, or cannot be written. Nothing of them
+    /// stays then.
+    pub fn unpack(self, bytes: Box<dyn Read + Send + '_>) -> Result<(), StoreError> {
+        self.bring(bytes, true)
+    }
+
+    fn bring(&self, bytes: Box<dyn Read + Send + '_>, keep_blob: bool) -> Result<(), StoreError> {
+        let store = &self.writer.store;
+        let blob = self.writer.temporary();
+        let blob_file = if keep_blob {
+            Some(create_file(&blob)?)
+        } else {
+            None
+        };
+        let have_files = store.layer_folder(&self.diff_id, &self.chain_id).is_some();
+        if have_files {
+            self.verify_only(bytes, blob_file.as_ref())?;
+            self.publish_blob(keep_blob.then_some(&blob))?;
+            return Ok(());
+        }
+        let folder = self.writer.temporary();
+        make_dir(&folder)?;
+        let unpacked = self.unpack_into(&folder, bytes, blob_file.as_ref())?;
+        drop(blob_file);
+        self.writer.sync()?;
+        self.publish_blob(keep_blob.then_some(&blob))?;
+        if unpacked.needs_lower.is_empty() {
+            self.writer
+                .publish_folder(&folder, &store.layer_path(&self.diff_id.0))
+        } else {
+            let needs = unpacked.needs_lower;
+            self.writer
+                .pending()
+                .insert(self.chain_id.clone(), Pending { folder, needs });
+            Ok(())
+        }
+    }
+
+    fn unpack_into(
+        &self,
+        folder: &Path,
+        bytes: Box<dyn Read + Send + '_>,
+        blob_file: Option<&File>,
+    ) -> Result<Unpacked, StoreError> {
+        let tree_path = folder.join("fs");
+        make_dir(&tree_path)?;
+        let tree = open_dir(&tree_path)?;
+        let aside = create_file(&folder.join("aside"))?;
+        let target = Target {
+            tree: tree.as_fd(),
+            blob: blob_file,
+            aside: Some(&aside),
+        };
+        let unpacked =
+            minidock_layer::unpack(bytes, &self.expect(), &target, &self.writer.options())
+                .map_err(|e| self.layer_error(e))?;
+        let info = LayerInfo {
+            diff_id: unpacked.diff_id.clone(),
+            content_size: unpacked.content_size,
+            entries: unpacked.entries,
+            root_seen: unpacked.root_seen,
+        };
+        replace_json(&folder.join("layer.json"), &info, Durability::Volatile)?;
+        Ok(unpacked)
+    }
+
+    fn verify_only(
+        &self,
+        bytes: Box<dyn Read + Send + '_>,
+        blob_file: Option<&File>,
+    ) -> Result<(), StoreError> {
+        let tee = Tee {
+            from: bytes,
+            to: blob_file,
+        };
+        minidock_layer::identify(tee, &self.expect())
+            .map(|_| ())
+            .map_err(|e| self.layer_error(e))
+    }
+
+    fn expect(&self) -> Expect<'_> {
+        Expect {
+            blob: Some(&self.blob),
+            blob_size: self.blob_size,
+            diff_id: Some(&self.diff_id),
+        }
+    }
+
+    fn publish_blob(&self, file: Option<&PathBuf>) -> Result<(), StoreError> {
+        if let Some(file) = file {
+            self.writer.put_file(file, &self.blob)?;
+        }
+        let record = self.writer.store.diff_path(&self.blob);
+        replace(
+            &record,
+            self.diff_id.to_string().as_bytes(),
+            Durability::Volatile,
+        )
+    }
+
+    fn layer_error(&self, source: minidock_layer::Error) -> StoreError {
+        StoreError::Layer {
+            digest: self.blob.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Copies what is read to a file.
+struct Tee<'a> {
+    from: Box<dyn Read + Send + 'a>,
+    to: Option<&'a File>,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.from.read(buffer)?;
+        if let Some(mut to) = self.to {
+            to.write_all(&buffer[..n])?;
+        }
+        Ok(n)
+    }
+}
+
+impl Store {
+    pub(crate) fn layer_path(&self, digest: &Digest) -> PathBuf {
+        self.path("layers")
+            .join(digest.algorithm().as_str())
+            .join(digest.hex())
+    }
+
+    /// The folder of a layer, under its own name or under that of the whole stack.
+    pub(crate) fn layer_folder(&self, diff_id: &DiffId, chain_id: &ChainId) -> Option<PathBuf> {
+        [&diff_id.0, &chain_id.0]
+            .into_iter()
+            .map(|d| self.layer_path(d))
+            .find(|p| p.exists())
+    }
+
+    pub(crate) fn diff_path(&self, blob: &Digest) -> PathBuf {
+        self.path("diffs")
+            .join(format!("{}-{}", blob.algorithm().as_str(), blob.hex()))
+    }
+
+    /// What a blob was seen to inflate to.
+    pub(crate) fn known_diff_id(&self, blob: &Digest) -> Result<Option<DiffId>, StoreError> {
+        let bytes = read_optional(&self.diff_path(blob))?;
+        // An unreadable note is as good as none: the blob is inflated again.
+        Ok(bytes
+            .and_then(|b| String::from_utf8(b).ok())
+            .and_then(|text| text.parse().ok())
+            .map(DiffId))
+    }
+
+    pub(crate) fn layer_info(&self, folder: &Path) -> Result<LayerInfo, StoreError> {
+        let path = folder.join("layer.json");
+        read_json(&path)?.ok_or_else(|| StoreError::Damaged {
+            path,
+            problem: "it is missing".into(),
+        })
+    }
+}
+
+pub(crate) fn open_dir(path: &Path) -> Result<OwnedFd, StoreError> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(
+        path,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .map_err(|e| StoreError::io("open", path)(e.into()))
+}

@@ -1,0 +1,202 @@
+//! Opening a store: its folder, its format, whose it is.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use minidock_oci::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::fs::{Durability, Lock, LockMode, make_dir, read_json, read_limited, replace};
+
+/// The on-disk format this code reads and writes.
+const FORMAT: u64 = 1;
+
+/// Which ids the store's files can have; files made under different maps do not mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdMap {
+    /// The caller has one id: every file is the caller's, true owners are kept aside.
+    Single,
+    /// The caller may give files away (root with `CAP_CHOWN`): files have their true owners.
+    Host,
+}
+
+impl fmt::Display for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single => "single",
+            Self::Host => "host",
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Version {
+    format: u64,
+    id_map: IdMap,
+}
+
+/// A store on disk. Cheap to open: no folder is listed.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+    id_map: IdMap,
+}
+
+const FOLDERS: [&str; 12] = [
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "diffs",
+    "layers",
+    "layers/sha256",
+    "layers/sha512",
+    "images",
+    "containers",
+    "names",
+    "tmp",
+    "locks",
+];
+
+impl Store {
+    /// Opens the store in `root`, making it when nothing is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read, belongs to another user, has a newer format, or was
+    /// made with another id map than `id_map`.
+    pub fn open(root: &Path, id_map: IdMap) -> Result<Self, StoreError> {
+        let version_file = root.join("version.json");
+        let version = match read_json::<Version>(&version_file)? {
+            Some(version) => version,
+            None => Self::create(root, id_map)?,
+        };
+        if version.format != FORMAT {
+            return Err(StoreError::Format {
+                path: root.to_owned(),
+                found: version.format,
+                known: FORMAT,
+            });
+        }
+        let owner = std::fs::metadata(root)
+            .map_err(StoreError::io("open", root))?
+            .uid();
+        let caller = rustix::process::geteuid().as_raw();
+        if owner != caller {
+            return Err(StoreError::Owner {
+                path: root.to_owned(),
+                owner,
+                caller,
+            });
+        }
+        if version.id_map != id_map {
+            return Err(StoreError::IdMap {
+                path: root.to_owned(),
+                found: version.id_map,
+                wanted: id_map,
+            });
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            id_map,
+        })
+    }
+
+    /// Makes the folders; `version.json` comes last, so that a killed creation is simply repeated.
+    fn create(root: &Path, id_map: IdMap) -> Result<Version, StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .map_err(StoreError::io("create the store", root))?;
+        let occupied = std::fs::read_dir(root)
+            .map_err(StoreError::io("open", root))?
+            .flatten()
+            .any(|e| {
+                let name = e.file_name();
+                let ours = |n: &str| matches!(n, "oci-layout" | "index.json" | "index.json.lock");
+                !name.to_str().is_some_and(|n| {
+                    FOLDERS.contains(&n)
+                        || ours(n)
+                        || n.starts_with("version.json.")
+                        || n.starts_with("oci-layout.")
+                        || n == "version.json"
+                })
+            });
+        if occupied {
+            return Err(StoreError::Damaged {
+                path: root.to_owned(),
+                problem: "it holds files, but is no minidock store (it has no version.json); choose an empty folder".into(),
+            });
+        }
+        for folder in FOLDERS {
+            make_dir(&root.join(folder))?;
+        }
+        let _creating = Lock::wait(&root.join("locks/store"), LockMode::Exclusive)?;
+        if let Some(version) = read_json(&root.join("version.json"))? {
+            return Ok(version);
+        }
+        replace(
+            &root.join("oci-layout"),
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            Durability::Durable,
+        )?;
+        let version = Version {
+            format: FORMAT,
+            id_map,
+        };
+        crate::index::write_empty(root)?;
+        crate::fs::replace_json(&root.join("version.json"), &version, Durability::Durable)?;
+        Ok(version)
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Which ids the files can have.
+    pub fn id_map(&self) -> IdMap {
+        self.id_map
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path("blobs")
+            .join(digest.algorithm().as_str())
+            .join(digest.hex())
+    }
+
+    /// Whether a blob is there.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).exists()
+    }
+
+    /// Reads a small blob (manifest, index, config) and checks its digest again.
+    ///
+    /// # Errors
+    /// When it is missing, larger than `limit` bytes, or not what its name says.
+    pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let path = self.blob_path(digest);
+        let bytes = read_limited(&path, limit)?;
+        let mut hasher = minidock_oci::Hasher::new(digest.algorithm());
+        hasher.update(&bytes);
+        let actual = hasher.finish();
+        if actual != *digest {
+            return Err(StoreError::Damaged {
+                path,
+                problem: format!("its content has digest {actual}"),
+            });
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn lock_file(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(name)
+    }
+}
