@@ -1,0 +1,161 @@
+//! Processes killed half-way, and several at once: the next command finds a store that works.
+
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use crate::support::{Context, DockerRegistry, PATIENCE, fixtures, piped, saved, scenarios};
+
+scenarios!(
+    a_load_killed_half_way_leaves_nothing_in_the_way,
+    a_full_disk_is_an_error_and_leaves_nothing,
+    two_pulls_of_one_image_at_once,
+    two_loads_of_one_image_at_once,
+    a_collection_does_not_take_what_a_load_brings,
+);
+
+fn a_load_killed_half_way_leaves_nothing_in_the_way(cx: &Context) {
+    let bytes = piped("gzip", &["-dc"], &fs::read(saved()).unwrap());
+    for part in [3, 2] {
+        let (load, mut stdin) = cx.start_held(cx.command(["load"]));
+        // Returns once all but a pipe's buffer has been taken.
+        stdin.write_all(&bytes[..bytes.len() / part]).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while cx.store_files().is_empty() {
+            assert!(Instant::now() < deadline, "nothing was ever written");
+        }
+        let output = load.kill();
+        assert_eq!(output.stdout, "", "{output}");
+        // Nothing of it can be seen.
+        assert_eq!(cx.run(["images"]).silent_ok().lines().count(), 1);
+    }
+    cx.load_busybox();
+    assert_eq!(
+        cx.run(["run", "--rm", "app:1"]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+    cx.run(["rmi", "app:1", "busybox"]).ok();
+    cx.assert_store_empty();
+}
+
+fn a_full_disk_is_an_error_and_leaves_nothing(cx: &Context) {
+    // Only the superuser can make a small file system here; the writing is the same for all.
+    let small = cx.dir.join("small");
+    fs::create_dir(&small).unwrap();
+    let mount = |args: &[&str]| {
+        std::process::Command::new("mount")
+            .args(args)
+            .arg(&small)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    let owner = format!("size=1m,mode=700,uid={},gid={}", cx.uid, cx.uid);
+    if !mount(&["-t", "tmpfs", "-o", &owner, "none"]) {
+        crate::support::skip("no small file system can be mounted to fill up");
+        return;
+    }
+    let mut command = cx.command(["load"]);
+    command
+        .env("MINIDOCK_ROOT", &small)
+        .stdin(fs::File::open(saved()).unwrap());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let output = crate::support::Running::spawn(&mut command).wait();
+    let mut images = cx.command(["images"]);
+    images.env("MINIDOCK_ROOT", &small);
+    let images = cx.finish(images);
+    let unmounted = std::process::Command::new("umount")
+        .arg(&small)
+        .status()
+        .unwrap();
+    assert!(unmounted.success());
+    assert!(
+        output.error(1).contains("No space left on device"),
+        "{output}"
+    );
+    assert_eq!(images.silent_ok().lines().count(), 1, "{images}");
+}
+
+fn two_pulls_of_one_image_at_once(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app:1");
+    let pulls: Vec<_> = (0..4)
+        .map(|_| cx.start(cx.command(["pull", &reference])))
+        .collect();
+    for mut pull in pulls {
+        pull.feed(b"");
+        let output = pull.wait();
+        assert!(
+            output.silent_ok().ends_with(&format!("{reference}\n")),
+            "{output}"
+        );
+    }
+    let together = cx.store_files();
+    assert_eq!(
+        cx.run(["run", "--rm", &reference]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+    cx.run(["rmi", &reference]).ok();
+    cx.assert_store_empty();
+    cx.run(["pull", &reference]).silent_ok();
+    assert_eq!(
+        together.keys().collect::<Vec<_>>(),
+        cx.store_files().keys().collect::<Vec<_>>()
+    );
+}
+
+fn two_loads_of_one_image_at_once(cx: &Context) {
+    let bytes = fs::read(saved()).unwrap();
+    let loads: Vec<_> = (0..4)
+        .map(|_| {
+            let mut load = cx.start(cx.command(["load"]));
+            load.feed(&bytes);
+            load
+        })
+        .collect();
+    for load in loads {
+        let output = load.wait();
+        assert_eq!(
+            output.silent_ok(),
+            "Loaded image: busybox:latest\nLoaded image: app:1\n"
+        );
+    }
+    assert_eq!(
+        cx.run(["run", "--rm", "app:1"]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+    cx.run(["rmi", "app:1", "busybox"]).ok();
+    cx.assert_store_empty();
+}
+
+fn a_collection_does_not_take_what_a_load_brings(cx: &Context) {
+    cx.load(&fixtures().join("oci.tar"));
+    let bytes = piped(
+        "gzip",
+        &["-dc"],
+        &fs::read(fixtures().join("docker-26.tar.gz")).unwrap(),
+    );
+    for _ in 0..3 {
+        let (load, mut stdin) = cx.start_held(cx.command(["load"]));
+        stdin.write_all(&bytes[..bytes.len() / 2]).unwrap();
+        // The same layers go away by name while the load is on its way to naming them again.
+        cx.run(["rmi", "app:1", "busybox"]).ok();
+        stdin.write_all(&bytes[bytes.len() / 2..]).unwrap();
+        drop(stdin);
+        assert_eq!(
+            load.wait().silent_ok(),
+            "Loaded image: busybox:latest\nLoaded image: app:1\n"
+        );
+        assert_eq!(
+            cx.run(["run", "--rm", "app:1"]).silent_ok(),
+            "hello world from app in /srv/app\n"
+        );
+    }
+    cx.run(["rmi", "app:1", "busybox"]).ok();
+    cx.assert_store_empty();
+}

@@ -1,0 +1,249 @@
+//! `minidock pull` from the registry that everybody runs, Debian's `docker-registry`.
+
+use expect_test::expect;
+
+use crate::support::{
+    Context, DockerRegistry, Terminal, fixtures, layout_manifest, scenarios, shared,
+};
+
+scenarios!(
+    the_words_are_dockers,
+    run_pulls_what_is_missing,
+    a_layer_in_the_store_is_not_fetched_again,
+    an_index_is_resolved_to_a_platform,
+    a_digest_pins_the_image,
+    a_moved_tag_is_followed,
+    a_terminal_gets_progress,
+    the_official_images_can_be_pulled,
+);
+
+fn the_words_are_dockers(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let layout = fixtures().join("app");
+    let reference = registry.push(&layout, "app");
+    let names = [(registry.host.as_str(), "REGISTRY")];
+    let first = cx.run(["pull", &reference]);
+    expect![[r#"
+        exit 0
+        stdout:
+        Using default tag: latest
+        latest: Pulling from app
+        <id>: Pull complete
+        <id>: Pull complete
+        Digest: sha256:<digest>
+        Status: Downloaded newer image for REGISTRY/app:latest
+        REGISTRY/app:latest
+    "#]]
+    .assert_eq(&first.snapshot(&names));
+    assert!(
+        first
+            .stdout
+            .contains(&format!("Digest: {}\n", layout_manifest(&layout))),
+        "{first}"
+    );
+    let again = cx.run(["pull", &format!("{reference}:latest")]);
+    expect![[r#"
+        exit 0
+        stdout:
+        latest: Pulling from app
+        Digest: sha256:<digest>
+        Status: Image is up to date for REGISTRY/app:latest
+        REGISTRY/app:latest
+    "#]]
+    .assert_eq(&again.snapshot(&names));
+    let quiet = cx.run(["pull", "-q", &reference]);
+    assert_eq!(quiet.silent_ok(), format!("{reference}:latest\n"));
+    let images = cx.run(["images", &reference]);
+    assert_eq!(images.silent_ok().lines().count(), 2, "{images}");
+}
+
+fn run_pulls_what_is_missing(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app:1");
+    let names = [(registry.host.as_str(), "REGISTRY")];
+    let output = cx.run(["run", "--rm", &reference]);
+    expect![[r#"
+        exit 0
+        stdout:
+        hello world from app in /srv/app
+        stderr:
+        Unable to find image 'REGISTRY/app:1' locally
+        1: Pulling from app
+        <id>: Pull complete
+        <id>: Pull complete
+        Digest: sha256:<digest>
+        Status: Downloaded newer image for REGISTRY/app:1
+    "#]]
+    .assert_eq(&output.snapshot(&names));
+    assert_eq!(
+        cx.run(["run", "--rm", &reference]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+    // Standard input and exit code are the container's, also after a pull.
+    cx.run(["rmi", &reference]).ok();
+    let args = [
+        "run",
+        "--rm",
+        "-i",
+        "--entrypoint",
+        "sh",
+        &reference,
+        "-c",
+        "cat; exit 7",
+    ];
+    let piped = cx.run_with_input(args, b"data\n");
+    assert_eq!(
+        (piped.code, piped.stdout.as_str()),
+        (Some(7), "data\n"),
+        "{piped}"
+    );
+}
+
+fn a_layer_in_the_store_is_not_fetched_again(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let busybox = registry.push(&fixtures().join("busybox"), "busybox");
+    let app = registry.push(&fixtures().join("app"), "app:1");
+    cx.run(["pull", &busybox]).silent_ok();
+    let output = cx.run(["pull", &app]);
+    let mut layers: Vec<&str> = output
+        .silent_ok()
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(id, _)| id.len() == 12)
+        .map(|(_, what)| what)
+        .collect();
+    layers.sort_unstable();
+    assert_eq!(layers, ["Already exists", "Pull complete"], "{output}");
+}
+
+fn an_index_is_resolved_to_a_platform(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let layout = fixtures().join("multi");
+    let reference = registry.push(&layout, "multi");
+    let output = cx.run(["pull", &reference]);
+    // The digest is the index's, as in Docker.
+    let digest = format!("Digest: {}\n", layout_manifest(&layout));
+    assert!(output.silent_ok().contains(&digest), "{output}");
+    assert_eq!(
+        cx.run(["run", "--rm", &reference, "echo", "hello"])
+            .silent_ok(),
+        "hello\n"
+    );
+
+    let foreign = cx.run(["pull", "--platform", "linux/s390x", &reference]);
+    assert!(
+        foreign
+            .silent_ok()
+            .contains("Status: Downloaded newer image"),
+        "{foreign}"
+    );
+    let mismatch = cx.run(["run", "--platform", "linux/riscv64", &reference, "true"]);
+    assert!(mismatch.fails(125).contains("linux/riscv64"), "{mismatch}");
+}
+
+fn a_digest_pins_the_image(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let layout = fixtures().join("app");
+    let tagged = registry.push(&layout, "app:1");
+    let pinned = format!("{}/app@{}", registry.host, layout_manifest(&layout));
+    let output = cx.run(["pull", &pinned]);
+    let names = [(registry.host.as_str(), "REGISTRY")];
+    expect![[r#"
+        exit 0
+        stdout:
+        REGISTRY/app@sha256:<digest>: Pulling from app
+        <id>: Pull complete
+        <id>: Pull complete
+        Digest: sha256:<digest>
+        Status: Downloaded newer image for REGISTRY/app@sha256:<digest>
+        REGISTRY/app@sha256:<digest>
+    "#]]
+    .assert_eq(&output.snapshot(&names));
+    assert_eq!(
+        cx.run(["run", "--rm", &pinned]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+    let missing = cx.run(["rmi", &tagged]);
+    assert_eq!(
+        missing.error(1),
+        format!("minidock: no such image: {tagged}\n")
+    );
+    cx.run(["rmi", &pinned]).silent_ok();
+    cx.assert_store_empty();
+}
+
+fn a_moved_tag_is_followed(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("busybox"), "moving:1");
+    cx.run(["pull", &reference]).silent_ok();
+    registry.push(&fixtures().join("app"), "moving:1");
+    let output = cx.run(["pull", &reference]);
+    assert!(
+        output
+            .silent_ok()
+            .contains("Status: Downloaded newer image"),
+        "{output}"
+    );
+    assert_eq!(
+        cx.run(["run", "--rm", &reference]).silent_ok(),
+        "hello world from app in /srv/app\n"
+    );
+}
+
+fn a_terminal_gets_progress(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app:1");
+    let output = Terminal::start(cx, ["pull", &reference]).wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    let shown = &output.stdout;
+    assert!(shown.contains("1: Pulling from app\r\n"), "{shown:?}");
+    assert_eq!(shown.matches(": Pull complete").count(), 2, "{shown:?}");
+    assert!(shown.ends_with(&format!("{reference}\r\n")), "{shown:?}");
+    // The last words are plain lines below the bars, and the cursor is left visible.
+    assert!(
+        shown.contains("\r\nStatus: Downloaded newer image for "),
+        "{shown:?}"
+    );
+    let hidden = shown.rfind("\x1b[?25l").unwrap_or(0);
+    assert!(
+        shown.rfind("\x1b[?25h").unwrap_or(hidden) >= hidden,
+        "{shown:?}"
+    );
+}
+
+fn the_official_images_can_be_pulled(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let Some(shared) = shared() else { return }; // It has said so; the fixtures were pulled above.
+    let (layouts, foreign) = match cfg!(target_arch = "x86_64") {
+        true => (["glibc-amd64", "musl-amd64"], "musl-arm64v8"),
+        false => (["musl-arm64v8", "musl-arm64v8"], "musl-amd64"),
+    };
+    for layout in layouts {
+        let name = format!("library/busybox:{layout}");
+        let reference = registry.push(&shared.join("busybox").join(layout), &name);
+        cx.run(["pull", &reference]).silent_ok();
+        let hello = cx.run(["run", "--rm", &reference, "echo", "hello"]);
+        assert_eq!(hello.silent_ok(), "hello\n");
+    }
+    // A single manifest for another kind of machine: Docker says so, and so does minidock.
+    let reference = registry.push(&shared.join("busybox").join(foreign), "busybox:foreign");
+    let output = cx.run(["run", "--rm", &reference, "true"]);
+    assert_ne!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("platform"), "{output}");
+}

@@ -1,0 +1,191 @@
+//! `-t`: what only happens on a real terminal.
+
+use rustix::process::Signal;
+
+use crate::support::{Context, Terminal, scenarios};
+
+scenarios!(
+    a_shell_has_a_terminal_of_its_own,
+    job_control_works,
+    the_window_size_follows,
+    ctrl_c_ends_what_runs_and_not_the_shell,
+    the_exit_code_comes_back_and_the_terminal_with_it,
+    end_of_file_ends_the_shell,
+    output_alone_can_have_a_terminal,
+    a_signal_to_minidock_gives_the_terminal_back,
+    standard_input_must_be_a_terminal_for_both_flags,
+);
+
+/// A shell with a prompt that cannot be mistaken for an echo of what was typed.
+fn shell(cx: &Context) -> Terminal {
+    cx.load_busybox();
+    let mut terminal = Terminal::start(
+        cx,
+        ["run", "--rm", "-it", "-e", "PS1=<$?>", "busybox", "sh"],
+    );
+    terminal.expect("<0>");
+    terminal
+}
+
+fn a_shell_has_a_terminal_of_its_own(cx: &Context) {
+    let mut terminal = shell(cx);
+    terminal.send("tty; test -t 0 && test -t 1 && test -t 2 && echo all of th''em; echo $TERM\r");
+    let shown = terminal.expect("<0>");
+    assert!(
+        shown.ends_with("/dev/pts/0\r\nall of them\r\nxterm\r\n"),
+        "{shown:?}"
+    );
+    // The controlling one: /dev/tty leads to it.
+    terminal.send("echo through the no''de >/dev/tty\r");
+    terminal.expect("through the node\r\n<0>");
+    terminal.send("ls /dev/pts /dev/console; readlink /proc/1/fd/0\r");
+    let shown = terminal.expect("<");
+    assert!(shown.contains("/dev/pts/0\r\n"), "{shown:?}");
+    terminal.send("exit\r");
+    let output = terminal.wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(
+        !output.stdout.contains("job control turned off"),
+        "{output}"
+    );
+}
+
+fn job_control_works(cx: &Context) {
+    let mut terminal = shell(cx);
+    // It says that it runs: a key pressed before would be the shell's.
+    terminal.send("sh -c 'echo st''arted; exec sleep 1000'\r");
+    terminal.expect("started\r\n");
+    terminal.send("\x1a");
+    terminal.expect("Stopped");
+    terminal.expect("<");
+    terminal.send("jobs\r");
+    let shown = terminal.expect("<0>");
+    assert!(
+        shown.contains("Stopped") && shown.contains("arted; exec sleep"),
+        "{shown:?}"
+    );
+    terminal.send("bg; jobs\r");
+    terminal.expect("Running");
+    terminal.expect("<0>");
+    terminal.send("fg\r");
+    terminal.expect("exec sleep");
+    terminal.send("\x03");
+    terminal.expect("<130>");
+    terminal.send("exit 0\r");
+    assert_eq!(terminal.wait().code, Some(0));
+}
+
+fn the_window_size_follows(cx: &Context) {
+    let mut terminal = shell(cx);
+    terminal.send("stty size\r");
+    terminal.expect("24 80\r\n<0>");
+    terminal
+        .send("trap 'echo now $(stty size)' WINCH; echo re''ady; while :; do sleep 0.1; done\r");
+    terminal.expect("ready\r\n");
+    terminal.resize(50, 132);
+    terminal.expect("now 50 132\r\n");
+    terminal.resize(10, 20);
+    terminal.expect("now 10 20\r\n");
+    terminal.send("\x03");
+    terminal.expect("<130>");
+    terminal.send("exit 0\r");
+    assert_eq!(terminal.wait().code, Some(0));
+}
+
+fn ctrl_c_ends_what_runs_and_not_the_shell(cx: &Context) {
+    let mut terminal = shell(cx);
+    terminal.send("sh -c 'echo st''arted; sleep 1000'\r");
+    terminal.expect("started\r\n");
+    terminal.send("\x03");
+    terminal.expect("<130>");
+    terminal.send("echo still he''re\r");
+    terminal.expect("still here\r\n<0>");
+    terminal.send("exit\r");
+    assert_eq!(terminal.wait().code, Some(0));
+
+    // Without a shell the key reaches process 1.
+    let script = "trap 'echo caught; exit 3' INT; echo started; while :; do sleep 0.1; done";
+    let mut terminal = Terminal::start(cx, ["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    terminal.expect("started\r\n");
+    terminal.send("\x03");
+    terminal.expect("caught\r\n");
+    assert_eq!(terminal.wait().code, Some(3));
+}
+
+fn the_exit_code_comes_back_and_the_terminal_with_it(cx: &Context) {
+    cx.load_busybox();
+    let mut terminal = Terminal::start(
+        cx,
+        [
+            "run",
+            "--rm",
+            "-it",
+            "busybox",
+            "sh",
+            "-c",
+            "read line; exit 42",
+        ],
+    );
+    let settings = format!("{:?}", terminal.settings);
+    terminal.send("line\r");
+    terminal.expect("line");
+    let device = terminal.keep_device();
+    assert_eq!(terminal.wait().code, Some(42));
+    assert_eq!(
+        format!("{:?}", rustix::termios::tcgetattr(&device).unwrap()),
+        settings
+    );
+}
+
+fn end_of_file_ends_the_shell(cx: &Context) {
+    let mut terminal = shell(cx);
+    terminal.send("\x04");
+    assert_eq!(terminal.wait().code, Some(0));
+    // All of a long output arrives, also what was written just before the end.
+    let script = "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done; echo the la''st";
+    terminal = Terminal::start(cx, ["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    terminal.expect("line 4999\r\nthe last\r\n");
+    let output = terminal.wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_eq!(output.stdout.matches("line ").count(), 5000);
+}
+
+fn output_alone_can_have_a_terminal(cx: &Context) {
+    cx.load_busybox();
+    let args = [
+        "run",
+        "--rm",
+        "-t",
+        "busybox",
+        "sh",
+        "-c",
+        "test -t 1 && echo a terminal",
+    ];
+    // The line discipline is the container's: line feeds come out as both.
+    assert_eq!(cx.run(args).silent_ok(), "a terminal\r\n");
+}
+
+fn a_signal_to_minidock_gives_the_terminal_back(cx: &Context) {
+    cx.load_busybox();
+    let script = "trap 'exit 5' TERM; echo started; while :; do sleep 0.1; done";
+    let mut terminal = Terminal::start(cx, ["run", "--rm", "-it", "busybox", "sh", "-c", script]);
+    terminal.expect("started\r\n");
+    let device = terminal.keep_device();
+    terminal.running().signal(Signal::TERM);
+    assert_eq!(terminal.wait().code, Some(5));
+    let modes = rustix::termios::tcgetattr(&device).unwrap().local_modes;
+    assert!(
+        modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO)
+    );
+}
+
+fn standard_input_must_be_a_terminal_for_both_flags(cx: &Context) {
+    cx.load_busybox();
+    let output = cx.run(["run", "--rm", "-it", "busybox", "true"]);
+    assert!(
+        output
+            .fails(125)
+            .starts_with("minidock: the input device is not a TTY\n"),
+        "{output}"
+    );
+}

@@ -1,0 +1,23 @@
+//! End-to-end tests: the built binary only, as an ordinary user and as root.
+//!
+//! Each scenario runs in a world of its own (see [`support::Context`]) and is judged by what a user
+//! sees: exit status, standard output and standard error together, and what is left in the store.
+//! A test that cannot be done on a machine says why; `MINIDOCK_TEST_MUST_WORK=1` makes that a failure.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers outside of test functions fail a test by panicking"
+)]
+
+mod support;
+
+mod bad_input;
+mod crash;
+mod fixtures;
+mod images;
+mod isolation;
+mod load;
+mod pull;
+mod readme;
+mod run;
+mod signals;
+mod terminal;
