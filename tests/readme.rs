@@ -6,7 +6,7 @@
 
 use std::fs;
 
-use crate::support::{Context, DockerRegistry, fixtures, repository, saved, scenarios};
+use crate::support::{Context, DockerRegistry, fixtures, layout_tar, repository, scenarios};
 
 scenarios!(every_command_does_what_it_says);
 
@@ -80,7 +80,7 @@ fn every_command_does_what_it_says(cx: &Context) {
         return;
     };
     registry.push(&fixtures().join("busybox"), "library/busybox");
-    cx.write("saved.tar", fs::read(saved()).unwrap());
+    cx.write("saved.tar", layout_tar(&fixtures().join("app")));
     let steps = steps(&fs::read_to_string(repository().join("README.md")).unwrap());
     assert!(
         steps.len() >= 10,
