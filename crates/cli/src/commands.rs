@@ -71,7 +71,7 @@ pub fn load(place: &Place, args: &LoadArgs) -> Result<u8, Failure> {
                 return Err(Failure::usage("requested load from stdin, but stdin is a terminal")
                     .hint("name a file with -i, or pipe an archive in"));
             }
-            place.engine()?.load(stdin.lock_free(), &platform)
+            place.engine()?.load(stdin, &platform)
         }
     }?;
     for image in loaded {

@@ -401,7 +401,7 @@ mod tests {
                 .map(|n| n.typ().to_string())
                 .collect()
         };
-        let all = ["user", "pid", "mount", "uts", "ipc", "cgroup", "network"];
+        let all = ["user", "pid", "mnt", "uts", "ipc", "cgroup", "net"];
         assert_eq!(kinds(&Wishes::default()), all);
         let host = Wishes {
             network: Network::Host,

@@ -1,0 +1,69 @@
+//! `minidock pull`, and the pull that `run` does by itself.
+
+use std::io::Write;
+
+use minidock_engine::oci::{Platform, Reference, ReferenceError};
+use minidock_engine::{PullOptions, Pulled};
+
+use super::{each, platform, print};
+use crate::args::PullArgs;
+use crate::failure::Failure;
+use crate::place::Place;
+use crate::progress::{Progress, Stream};
+
+/// `minidock pull`.
+pub fn pull(place: &Place, args: &PullArgs) -> Result<u8, Failure> {
+    let platform = platform(args.platform.as_deref())?;
+    each(&args.images, |image| {
+        let reference: Reference = image
+            .parse()
+            .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+        if args.quiet {
+            bring(place, &reference, &platform, &Progress::quiet())?;
+            return print(&format!("{reference}\n"));
+        }
+        if Reference::tag_is_implied(image) {
+            print("Using default tag: latest\n")?;
+        }
+        let pulled = bring(place, &reference, &platform, &Progress::new(Stream::Stdout))?;
+        print(&summary(&reference, &pulled))?;
+        print(&format!("{reference}\n"))
+    })
+}
+
+/// The pull of a missing image for `run`: everything on standard error.
+pub fn for_run(place: &Place, reference: &Reference, platform: &Platform) -> Result<(), Failure> {
+    let pulled = bring(place, reference, platform, &Progress::new(Stream::Stderr))?;
+    std::io::stderr().write_all(summary(reference, &pulled).as_bytes())?;
+    Ok(())
+}
+
+fn bring(
+    place: &Place,
+    reference: &Reference,
+    platform: &Platform,
+    progress: &Progress,
+) -> Result<Pulled, Failure> {
+    let options = PullOptions {
+        platform: platform.clone(),
+        ..PullOptions::default()
+    };
+    let pulled = place
+        .engine()?
+        .pull(reference, &options, &|event| progress.show(event));
+    progress.end();
+    Ok(pulled?)
+}
+
+fn summary(reference: &Reference, pulled: &Pulled) -> String {
+    let status = if pulled.new {
+        "Downloaded newer image for"
+    } else {
+        "Image is up to date for"
+    };
+    format!(
+        "Digest: {}\nStatus: {status} {}\n",
+        pulled.digest,
+        reference.familiar()
+    )
+}

@@ -1,0 +1,162 @@
+//! How a pull is shown: a bar a layer on a terminal, a plain line a layer otherwise.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use minidock_engine::Event;
+use minidock_engine::oci::Digest;
+
+/// Where progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// `pull` itself.
+    Stdout,
+    /// A pull that another verb needed.
+    Stderr,
+}
+
+#[derive(Debug)]
+enum Form {
+    Quiet,
+    Lines(Stream),
+    Bars {
+        all: MultiProgress,
+        layers: HashMap<Digest, ProgressBar>,
+    },
+}
+
+/// Shows the events of one pull.
+#[derive(Debug)]
+pub struct Progress {
+    form: Mutex<Form>,
+}
+
+impl Progress {
+    /// Bars if the stream is a terminal, lines if not.
+    pub fn new(stream: Stream) -> Self {
+        let (terminal, target) = match stream {
+            Stream::Stdout => (io::stdout().is_terminal(), ProgressDrawTarget::stdout()),
+            Stream::Stderr => (io::stderr().is_terminal(), ProgressDrawTarget::stderr()),
+        };
+        let form = if terminal {
+            Form::Bars {
+                all: MultiProgress::with_draw_target(target),
+                layers: HashMap::new(),
+            }
+        } else {
+            Form::Lines(stream)
+        };
+        Self {
+            form: Mutex::new(form),
+        }
+    }
+
+    /// Shows nothing.
+    pub fn quiet() -> Self {
+        Self {
+            form: Mutex::new(Form::Quiet),
+        }
+    }
+
+    /// Shows one event.
+    pub fn show(&self, event: Event) {
+        match &mut *self.lock() {
+            Form::Quiet => {}
+            Form::Lines(stream) => {
+                if let Some(line) = line(&event) {
+                    write_line(*stream, &line);
+                }
+            }
+            Form::Bars { all, layers } => show_bars(all, layers, event),
+        }
+    }
+
+    /// Leaves the bars as they are: what is printed next comes below them.
+    pub fn end(&self) {
+        if let Form::Bars { layers, .. } = &mut *self.lock() {
+            for bar in layers.values().filter(|bar| !bar.is_finished()) {
+                bar.abandon();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Form> {
+        self.form.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Progress is a courtesy: a closed stream must not stop the pull.
+fn write_line(stream: Stream, line: &str) {
+    let line = format!("{line}\n");
+    let _ = match stream {
+        Stream::Stdout => io::stdout().write_all(line.as_bytes()),
+        Stream::Stderr => io::stderr().write_all(line.as_bytes()),
+    };
+}
+
+/// The plain line for an event; steps on the way have none.
+fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Resolving { reference } => {
+            format!("{}: Pulling from {}", reference.wanted(), reference.repository())
+        }
+        Event::AlreadyExists { layer } => format!("{}: Already exists", layer.short()),
+        Event::Complete { layer } => format!("{}: Pull complete", layer.short()),
+        Event::Retrying { what, why, delay } => {
+            format!("{what}: Retrying in {:.0?}: {why}", delay)
+        }
+        _ => return None,
+    })
+}
+
+fn show_bars(all: &MultiProgress, layers: &mut HashMap<Digest, ProgressBar>, event: Event) {
+    let mut bar = |layer: &Digest| {
+        layers
+            .entry(layer.clone())
+            .or_insert_with(|| {
+                let bar = all.add(ProgressBar::new(0)).with_prefix(layer.short().to_owned());
+                bar.set_style(style("{prefix}: {msg}"));
+                bar
+            })
+            .clone()
+    };
+    match event {
+        Event::Waiting { layer } => bar(&layer).set_message("Waiting"),
+        Event::Downloading { layer, done, total } => {
+            let bar = bar(&layer);
+            if bar.length() != Some(total) || bar.position() == 0 {
+                bar.set_length(total);
+                bar.set_style(style(
+                    "{prefix}: Downloading [{wide_bar:.}] {decimal_bytes:>8}/{decimal_total_bytes} {decimal_bytes_per_sec:>10}",
+                ));
+            }
+            bar.set_position(done);
+        }
+        Event::Extracting { layer } => {
+            let bar = bar(&layer);
+            bar.set_style(style("{prefix}: {msg}"));
+            bar.set_message("Extracting");
+        }
+        Event::AlreadyExists { layer } => finish(&bar(&layer), "Already exists"),
+        Event::Complete { layer } => finish(&bar(&layer), "Pull complete"),
+        event => {
+            if let Some(line) = line(&event) {
+                let _ = all.println(line);
+            }
+        }
+    }
+}
+
+fn finish(bar: &ProgressBar, word: &'static str) {
+    bar.set_style(style("{prefix}: {msg}"));
+    bar.finish_with_message(word);
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a wrong one would show the default bar.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}

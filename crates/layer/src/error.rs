@@ -1,0 +1,135 @@
+//! What can be wrong with a layer.
+
+use std::io;
+
+use minidock_oci::{DiffId, Digest};
+
+/// An error of reading or applying a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source of the bytes failed.
+    #[error("cannot read the layer")]
+    Read(#[source] io::Error),
+    /// The blob could not be kept.
+    #[error("cannot write the layer's blob")]
+    Blob(#[source] io::Error),
+    /// The compressed stream is damaged.
+    #[error("the compressed data is damaged")]
+    Compression(#[source] io::Error),
+    /// A compression that no registry uses.
+    #[error("the data is compressed with {0}, which is not supported")]
+    UnsupportedCompression(&'static str),
+    /// The bytes have another digest.
+    #[error("the content has digest {actual}, expected {expected}")]
+    BlobDigest {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// The bytes are more or fewer.
+    #[error("the content has {}{actual} bytes, expected {expected}", if *actual > *expected { "at least " } else { "" })]
+    BlobSize {
+        /// What was promised.
+        expected: u64,
+        /// What came.
+        actual: u64,
+    },
+    /// The uncompressed tar has another digest.
+    #[error("the uncompressed content has digest {actual}, but the image config says {expected}")]
+    DiffId {
+        /// What was promised.
+        expected: DiffId,
+        /// What came.
+        actual: DiffId,
+    },
+    /// It is no tar, or a malformed one.
+    #[error("not a valid tar archive at byte {offset}: {problem}")]
+    Tar {
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An entry has a name that no layer may have.
+    #[error("the entry {path:?} {problem}")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file of the layer could not be made.
+    #[error("cannot {operation} {path:?}")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// The path in the layer.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The layer goes too far.
+    #[error("the layer has more than {limit} {what}")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The layer unpacks to suspiciously much.
+    #[error(
+        "the layer unpacks to more than {0} times its size: it looks like a decompression bomb"
+    )]
+    Bomb(u64),
+    /// What is to be read in an image is no regular file.
+    #[error("{path:?} in the image is a {kind}, not a regular file")]
+    NotAFile {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Symlinks without end.
+    #[error("{0:?} in the image leads through too many symbolic links")]
+    Loop(String),
+}
+
+impl Error {
+    /// What the user can do about it, if there is something.
+    pub fn hint(&self) -> Option<String> {
+        let storage = |e: &io::Error| {
+            matches!(
+                e.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        };
+        match self {
+            Self::File { source, .. } | Self::Blob(source) if storage(source) => {
+                Some("free some space, or use a store on another disk with --root DIR".into())
+            }
+            Self::UnsupportedCompression(_) => Some("use gzip, zstd or no compression".into()),
+            Self::BlobDigest { .. } | Self::BlobSize { .. } => Some("the registry or the archive holds damaged or forged content: try again, or ask its owner".into()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn entry(path: &[u8], problem: impl Into<String>) -> Self {
+        Self::Entry {
+            path: String::from_utf8_lossy(path).into_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn file(
+        operation: &'static str,
+        path: &[u8],
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let path = String::from_utf8_lossy(path).into_owned();
+        move |e| Self::File {
+            operation,
+            path,
+            source: e.into(),
+        }
+    }
+}
