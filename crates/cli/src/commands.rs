@@ -38,7 +38,10 @@ fn platform(given: Option<&str>) -> Result<Platform, Failure> {
 }
 
 /// Does the same to several subjects: each failure is told, the others are still done.
-fn each(subjects: &[String], mut act: impl FnMut(&str) -> Result<(), Failure>) -> Result<u8, Failure> {
+fn each(
+    subjects: &[String],
+    mut act: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
     let mut code = 0;
     for subject in subjects {
         match act(subject) {
@@ -61,15 +64,20 @@ pub fn load(place: &Place, args: &LoadArgs) -> Result<u8, Failure> {
             let failed = |e| Failure::new(format!("cannot open {}", path.display())).caused_by(e);
             let file = std::fs::File::open(path).map_err(failed)?;
             if file.metadata().map_err(failed)?.is_dir() {
-                return Err(Failure::new(format!("{} is a folder, not a tar archive", path.display())));
+                return Err(Failure::new(format!(
+                    "{} is a folder, not a tar archive",
+                    path.display()
+                )));
             }
             place.engine()?.load(file, &platform)
         }
         None => {
             let stdin = io::stdin();
             if io::IsTerminal::is_terminal(&stdin) {
-                return Err(Failure::usage("requested load from stdin, but stdin is a terminal")
-                    .hint("name a file with -i, or pipe an archive in"));
+                return Err(
+                    Failure::usage("requested load from stdin, but stdin is a terminal")
+                        .hint("name a file with -i, or pipe an archive in"),
+                );
             }
             place.engine()?.load(stdin, &platform)
         }
@@ -120,7 +128,15 @@ pub fn ps(place: &Place, args: &PsArgs) -> Result<u8, Failure> {
             id.chars().take(length).collect()
         }
     };
-    let header = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
+    let header = [
+        "CONTAINER ID",
+        "IMAGE",
+        "COMMAND",
+        "CREATED",
+        "STATUS",
+        "PORTS",
+        "NAMES",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     let mut ids = String::new();
     for line in place.engine()?.containers()? {

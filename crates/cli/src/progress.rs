@@ -99,8 +99,12 @@ fn write_line(stream: Stream, line: &str) {
 /// The plain line for an event; steps on the way have none.
 fn line(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Resolving { reference } => {
-            format!("{}: Pulling from {}", reference.wanted(), reference.repository())
+        Event::Resolved { reference } => {
+            format!(
+                "{}: Pulling from {}",
+                reference.wanted(),
+                reference.repository()
+            )
         }
         Event::AlreadyExists { layer } => format!("{}: Already exists", layer.short()),
         Event::Complete { layer } => format!("{}: Pull complete", layer.short()),
@@ -116,7 +120,9 @@ fn show_bars(all: &MultiProgress, layers: &mut HashMap<Digest, ProgressBar>, eve
         layers
             .entry(layer.clone())
             .or_insert_with(|| {
-                let bar = all.add(ProgressBar::new(0)).with_prefix(layer.short().to_owned());
+                let bar = all
+                    .add(ProgressBar::new(0))
+                    .with_prefix(layer.short().to_owned());
                 bar.set_style(style("{prefix}: {msg}"));
                 bar
             })

@@ -34,8 +34,6 @@ pub struct Entry {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
-    /// Bytes of data in the archive.
-    pub stored: u64,
     /// Size of the file.
     pub size: u64,
     pub mtime: (i64, u32),
@@ -293,7 +291,6 @@ impl<R: Read> TarReader<R> {
             mode: u32::try_from(self.number(&block[100..108], "mode")? & 0o7777).unwrap_or(0),
             uid,
             gid,
-            stored,
             size: stored,
             mtime,
             device,

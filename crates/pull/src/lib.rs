@@ -1,1 +1,272 @@
-//! pull
+//! Registries and archives: from a reference to verified content in the store.
+//!
+//! The only asynchronous crate, and only inside: [`pull`] builds a runtime, which is gone when it returns.
+//!
+//! # One pass
+//! Each layer goes from the network through a bounded channel to a blocking thread, where the store's transaction checks
+//! digest and size, inflates, checks the diff_id and makes the files. Several layers are on their way at once; nothing of
+//! the image is visible before all of it is there. A transfer that breaks is taken up where it stopped (`Range`), under
+//! the same hash.
+//!
+//! # Why `reqwest` and not a registry client crate
+//! The OCI distribution protocol is spoken here directly. The crate that would be the natural choice, `oci-client`, reads
+//! manifests, token answers and error bodies into memory whatever their size, drops the status line and `Retry-After` of a
+//! failed answer, and offers no place for a redirect policy or for renewing a token in the middle of a pull. Around it,
+//! each of these would need the request made again by other means; the protocol itself is four small files.
+//!
+//! # What is never done
+//! No plain HTTP except to the loopback interface, no `Authorization` to another host than the one that asked for it, no
+//! redirect from HTTPS to HTTP, no body read beyond its descriptor's size or, where there is none, [`MAX_MANIFEST_SIZE`].
+
+pub mod archive;
+mod auth;
+mod blobs;
+mod error;
+mod http;
+mod manifest;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, TryStreamExt};
+use minidock_oci::{Digest, MAX_MANIFEST_SIZE, Platform, Reference};
+use minidock_store::{Found, ImageRecord, Store, Writer};
+
+pub use error::Error;
+pub use retry::RetryPolicy;
+
+use http::Registry;
+use manifest::Resolved;
+
+/// How to pull.
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    /// For which platform.
+    pub platform: Platform,
+    /// Layers on their way at the same time.
+    pub max_concurrent: usize,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Duration,
+    /// A connection without a byte for this long is given up.
+    pub stall_timeout: Duration,
+    /// What is tried again, and when.
+    pub retry: RetryPolicy,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self {
+            platform: Platform::host(),
+            max_concurrent: 4,
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// What happens during a pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The reference was found at its registry.
+    Resolved {
+        /// Which.
+        reference: Reference,
+    },
+    /// The layer is in the store already.
+    AlreadyExists {
+        /// Its blob.
+        layer: Digest,
+    },
+    /// The layer waits for its turn.
+    Waiting {
+        /// Its blob.
+        layer: Digest,
+    },
+    /// Bytes of the layer came in.
+    Downloading {
+        /// Its blob.
+        layer: Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// All bytes are here; the last files are being made.
+    Extracting {
+        /// Its blob.
+        layer: Digest,
+    },
+    /// The layer is in the store.
+    Complete {
+        /// Its blob.
+        layer: Digest,
+    },
+    /// Something failed that may go better the next time.
+    Retrying {
+        /// What is tried again.
+        what: String,
+        /// Why it failed.
+        why: String,
+        /// When it is tried again.
+        delay: Duration,
+    },
+}
+
+/// An image that is now in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// Digest of its config.
+    pub image_id: Digest,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Digest of what the reference names at the registry: an index or a manifest.
+    pub digest: Digest,
+    /// Whether the store did not have it under this name.
+    pub new: bool,
+}
+
+/// Pulls an image into the store.
+///
+/// # Errors
+/// When the registry cannot be reached, refuses, or does not keep its word. Layers that were complete stay in the store
+/// until they are collected.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<Pulled, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let result = runtime.block_on(async {
+        let registry = Registry::new(reference, options, events)?;
+        if let Some(pulled) = up_to_date(store, &registry, reference, options).await? {
+            events(Event::Resolved {
+                reference: reference.clone(),
+            });
+            return Ok(pulled);
+        }
+        let resolved = manifest::resolve(&registry, reference, &options.platform).await?;
+        events(Event::Resolved {
+            reference: reference.clone(),
+        });
+        bring(store, &registry, reference, options, resolved).await
+    });
+    // Waits for the threads that make files: when this function returns, nothing is being written any more.
+    drop(runtime);
+    result
+}
+
+/// One HEAD request tells whether the store has what the registry has.
+async fn up_to_date(
+    store: &Store,
+    registry: &Registry<'_>,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<Option<Pulled>, Error> {
+    let Ok(Found::Name(record)) = store.find_image(&reference.to_string()) else {
+        return Ok(None);
+    };
+    let Some(known) = &record.digest else {
+        return Ok(None);
+    };
+    let fits = store
+        .image_config(&record.image_id)
+        .ok()
+        .and_then(|c| c.platform())
+        .is_some_and(|p| {
+            p.os == options.platform.os
+                && p.architecture == options.platform.architecture
+                && (options.platform.variant.is_none() || p.variant == options.platform.variant)
+        });
+    if !fits {
+        return Ok(None);
+    }
+    // A registry without HEAD is asked with GET.
+    match manifest::head(registry, reference).await {
+        Ok(Some(digest)) if digest == *known => Ok(Some(Pulled {
+            image_id: record.image_id,
+            manifest: record.manifest,
+            digest,
+            new: false,
+        })),
+        Ok(_) | Err(Error::Status { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+async fn bring(
+    store: &Store,
+    registry: &Registry<'_>,
+    reference: &Reference,
+    options: &PullOptions,
+    resolved: Resolved,
+) -> Result<Pulled, Error> {
+    let writer = Arc::new(
+        on_thread({
+            let store = store.clone();
+            move || store.writer().map_err(Error::Store)
+        })
+        .await?,
+    );
+    let config_bytes = blobs::small(registry, &resolved.config, resolved.config_size).await?;
+    let config = resolved.check_config(&config_bytes)?;
+    let layers = resolved.layers(&config);
+    stream::iter(layers.iter().map(Ok::<_, Error>))
+        .try_for_each_concurrent(options.max_concurrent.max(1), |layer| {
+            blobs::bring_layer(registry, &writer, layer)
+        })
+        .await?;
+    let pulled = Pulled {
+        image_id: resolved.config.clone(),
+        manifest: resolved.manifest.digest.clone(),
+        digest: resolved.top.digest.clone(),
+        new: true,
+    };
+    let record = ImageRecord {
+        repository: None,
+        tag: None,
+        digest: Some(resolved.top.digest.clone()),
+        manifest: resolved.manifest.digest.clone(),
+        manifest_size: resolved.manifest.bytes.len() as u64,
+        media_type: resolved.manifest.media_type.clone(),
+        image_id: resolved.config.clone(),
+        created: String::new(),
+        size: 0,
+    }
+    .named(reference);
+    let new = on_thread(move || {
+        let put =
+            |bytes: &[u8], digest: &Digest| writer.put_blob(bytes, digest).map_err(Error::Store);
+        put(&config_bytes, &resolved.config)?;
+        put(&resolved.manifest.bytes, &resolved.manifest.digest)?;
+        put(&resolved.top.bytes, &resolved.top.digest)?;
+        publish(&writer, record, &config)
+    })
+    .await?;
+    Ok(Pulled { new, ..pulled })
+}
+
+fn publish(
+    writer: &Writer,
+    record: ImageRecord,
+    config: &minidock_oci::ImageConfig,
+) -> Result<bool, Error> {
+    writer.publish(record, config).map_err(Error::Store)
+}
+
+/// Runs what blocks (disk, locks) beside the network.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(Error::Runtime(std::io::Error::other(e))),
+    }
+}
+
+const _: () = assert!(MAX_MANIFEST_SIZE < u32::MAX as u64);

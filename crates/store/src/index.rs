@@ -182,14 +182,16 @@ pub(crate) fn add(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
     }
     let same_name =
         |r: &ImageRecord| r.tag.is_some() && r.repository == new.repository && r.tag == new.tag;
-    let mut changed = true;
     if let Some(at) = records.iter().position(same_name) {
-        if records[at].manifest == new.manifest && records[at].image_id == new.image_id {
-            // The same image under the same name, at most with a digest learned or renewed.
-            changed = records[at].digest != new.digest && new.digest.is_some();
-            if changed {
-                records[at] = new;
-            }
+        let old = &records[at];
+        if old.image_id == new.image_id && old.manifest == new.manifest && new.digest.is_none() {
+            // Loading what was pulled does not make its registry's digest forgotten.
+            return false;
+        }
+        if old.image_id == new.image_id {
+            // The same image, with a digest learned or packed anew.
+            let changed = old.digest != new.digest;
+            records[at] = new;
             return changed;
         }
         let mut old = records.remove(at);
@@ -210,7 +212,7 @@ pub(crate) fn add(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
         return false;
     }
     records.push(new);
-    changed
+    true
 }
 
 #[cfg(test)]
@@ -254,6 +256,23 @@ mod tests {
             records,
             [record(None, "old"), record(Some(("r", Some("t"))), "new")]
         );
+    }
+
+    #[test]
+    fn the_same_image_packed_otherwise_takes_the_name_over() {
+        let mut records = Vec::new();
+        let old = record(Some(("r", Some("t"))), "old");
+        let mut new = old.clone();
+        new.manifest = Digest::sha256(b"another manifest of the same config");
+        add(&mut records, old);
+        add(&mut records, new.clone());
+        assert_eq!(records, [new.clone()]);
+        new.digest = Some(Digest::sha256(b"index"));
+        assert!(add(&mut records, new.clone()));
+        let mut loaded = new.clone();
+        loaded.digest = None;
+        assert!(!add(&mut records, loaded));
+        assert_eq!(records, [new]);
     }
 
     #[test]

@@ -11,8 +11,11 @@ pub enum Error {
     /// It is compressed in a way that cannot be read, or damaged.
     #[error("cannot decompress the archive")]
     Compression(#[source] Box<minidock_layer::Error>),
-    /// It is no tar, or ends too early.
-    #[error("the input is no complete tar archive")]
+    /// It does not even begin as a tar.
+    #[error("the input is not a tar archive")]
+    NotTar,
+    /// It ends too early, or is malformed.
+    #[error("the tar archive is cut off or damaged")]
     Tar(#[source] io::Error),
     /// It is a tar archive without an image.
     #[error("the archive holds no image: it has neither manifest.json nor index.json")]
@@ -104,7 +107,7 @@ impl Error {
         match self {
             Self::Store(e) => e.hint(),
             Self::Compression(e) => e.hint(),
-            Self::Tar(_) | Self::NoImage => Some(
+            Self::NotTar | Self::NoImage => Some(
                 "an archive that `docker save` or `skopeo copy` wrote is needed; a plain root file system is none".into(),
             ),
             Self::Ancient => Some("save the image again with a newer Docker".into()),

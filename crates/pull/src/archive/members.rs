@@ -77,7 +77,10 @@ impl Members {
         let mut tar = tar::Archive::new(plain);
         let mut members = Self::default();
         for entry in tar.entries().map_err(Error::Tar)? {
-            let entry = entry.map_err(Error::Tar)?;
+            let entry = entry.map_err(|e| match members.entries.is_empty() {
+                true => Error::NotTar,
+                false => Error::Tar(e),
+            })?;
             members.add(writer, entry)?;
         }
         if members.entries.is_empty() {

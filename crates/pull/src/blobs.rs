@@ -1,0 +1,258 @@
+//! Blobs: small ones into memory, layers through the store's transaction.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use minidock_oci::{Digest, Hasher, MAX_MANIFEST_SIZE};
+use minidock_store::{LayerRequest, LayerSlot, Writer};
+use reqwest::header::CONTENT_RANGE;
+use reqwest::{Method, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::http::{Ask, Registry};
+use crate::manifest::Layer;
+use crate::{Error, Event, on_thread};
+
+/// Chunks between the network and the file-making thread; each is at most what one read brought.
+const CHUNKS: usize = 32;
+
+fn ask(digest: &Digest, offset: u64) -> Ask<'static> {
+    Ask {
+        method: Method::GET,
+        path: format!("blobs/{digest}"),
+        what: format!("the blob {}", digest.short()),
+        accept: &[],
+        offset,
+    }
+}
+
+fn missing(error: Error, registry: &Registry<'_>, digest: &Digest) -> Error {
+    match error {
+        Error::Status { status, .. } if status.starts_with("404") => Error::BlobNotFound {
+            registry: registry.host.clone(),
+            digest: digest.clone(),
+            image: registry.image(),
+        },
+        other => other,
+    }
+}
+
+/// Fetches a config into memory and verifies it.
+pub async fn small(registry: &Registry<'_>, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
+    if size > MAX_MANIFEST_SIZE {
+        return Err(Error::TooLarge {
+            what: "image config".into(),
+            limit: MAX_MANIFEST_SIZE,
+        });
+    }
+    let (_, bytes) = registry
+        .fetch(&ask(digest, 0), size)
+        .await
+        .map_err(|e| missing(e, registry, digest))?;
+    let mut hasher = Hasher::new(digest.algorithm());
+    hasher.update(&bytes);
+    let actual = hasher.finish();
+    if actual != *digest {
+        return Err(Error::Digest {
+            what: "image config",
+            expected: digest.to_string(),
+            actual,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Brings one layer into the store, unless it is there.
+pub async fn bring_layer(
+    registry: &Registry<'_>,
+    writer: &Arc<Writer>,
+    layer: &Layer,
+) -> Result<(), Error> {
+    let name = || layer.blob.clone();
+    registry.event(Event::Waiting { layer: name() });
+    let (wanted, is_wanted) = oneshot::channel();
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    // Asking for a layer may wait for another process that is bringing it, so it happens on the thread as well.
+    let unpacking = on_thread({
+        let (writer, layer) = (Arc::clone(writer), layer.clone());
+        move || {
+            let request = LayerRequest {
+                blob: &layer.blob,
+                blob_size: Some(layer.size),
+                diff_id: &layer.diff_id,
+                chain_id: &layer.chain_id,
+            };
+            match writer.layer(&request)? {
+                LayerSlot::Present => {
+                    let _ = wanted.send(false);
+                    Ok(false)
+                }
+                LayerSlot::Vacant(txn) => {
+                    let _ = wanted.send(true);
+                    txn.unpack(Box::new(Incoming {
+                        receiver,
+                        chunk: Bytes::new(),
+                        ended: false,
+                    }))?;
+                    Ok(true)
+                }
+            }
+        }
+    });
+    let fetching = async {
+        // No answer: the thread failed, and says itself why.
+        if is_wanted.await != Ok(true) {
+            return Ok(());
+        }
+        stream_layer(registry, layer, sender).await
+    };
+    let (unpacked, fetched) = futures_util::future::join(unpacking, fetching).await;
+    // What the network says explains a stream that ended early; otherwise the store knows best what was wrong.
+    fetched?;
+    registry.event(if unpacked? {
+        Event::Complete { layer: name() }
+    } else {
+        Event::AlreadyExists { layer: name() }
+    });
+    Ok(())
+}
+
+/// A message to the thread: bytes, or the end. Without an end, the transfer was given up.
+enum Part {
+    Bytes(Bytes),
+    End,
+}
+
+/// Fetches a blob's bytes, resuming where a connection broke, and hands them on.
+async fn stream_layer(
+    registry: &Registry<'_>,
+    layer: &Layer,
+    sender: mpsc::Sender<Part>,
+) -> Result<(), Error> {
+    let mut done: u64 = 0;
+    let mut failures = 0;
+    loop {
+        let before = done;
+        let response = registry
+            .send(&ask(&layer.blob, done))
+            .await
+            .map_err(|e| missing(e, registry, &layer.blob))?;
+        match transfer(registry, layer, &sender, response, &mut done).await {
+            Ok(Outcome::Complete) => {
+                registry.event(Event::Extracting {
+                    layer: layer.blob.clone(),
+                });
+                let _ = sender.send(Part::End).await;
+                return Ok(());
+            }
+            // The store wants no more: it has found something wrong, and says what.
+            Ok(Outcome::Unwanted) => return Ok(()),
+            Err(error) => {
+                // A connection that brought something was a good one.
+                failures = if done > before { 1 } else { failures + 1 };
+                registry.pause(failures, error, None).await?;
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Complete,
+    Unwanted,
+}
+
+async fn transfer(
+    registry: &Registry<'_>,
+    layer: &Layer,
+    sender: &mpsc::Sender<Part>,
+    mut response: Response,
+    done: &mut u64,
+) -> Result<Outcome, Error> {
+    // A server without ranges starts anew: what is known already is passed over.
+    let mut skip = if *done > 0 && !continues(&response, *done) {
+        *done
+    } else {
+        0
+    };
+    let what = format!("the blob {}", layer.blob.short());
+    let declared = response.content_length();
+    while let Some(mut chunk) = response
+        .chunk()
+        .await
+        .map_err(|e| registry.transport(&what, e))?
+    {
+        if skip > 0 {
+            let pass = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= pass as u64;
+            let _ = chunk.split_to(pass);
+            if chunk.is_empty() {
+                continue;
+            }
+        }
+        *done += chunk.len() as u64;
+        registry.event(Event::Downloading {
+            layer: layer.blob.clone(),
+            done: *done,
+            total: layer.size,
+        });
+        if sender.send(Part::Bytes(chunk)).await.is_err() {
+            return Ok(Outcome::Unwanted);
+        }
+        if *done > layer.size {
+            break;
+        }
+    }
+    if *done < layer.size && declared.is_none() {
+        // Without a length, an early end looks like a regular one.
+        return Err(Error::Status {
+            registry: registry.host.clone(),
+            what,
+            status: "200 OK".into(),
+            detail: Some(format!(
+                "the body ended after {done} of {} bytes",
+                layer.size
+            )),
+            transient: true,
+        });
+    }
+    Ok(Outcome::Complete)
+}
+
+/// Whether a partial answer goes on exactly where we stopped.
+fn continues(response: &Response, at: u64) -> bool {
+    response.status() == StatusCode::PARTIAL_CONTENT
+        && response
+            .headers()
+            .get(CONTENT_RANGE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|range| range.strip_prefix(&format!("bytes {at}-")).is_some())
+}
+
+/// The thread's end of the channel.
+struct Incoming {
+    receiver: mpsc::Receiver<Part>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(Part::Bytes(chunk)) => self.chunk = chunk,
+                Some(Part::End) => self.ended = true,
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ConnectionAborted,
+                        "the transfer was given up",
+                    ));
+                }
+            }
+        }
+        let n = buffer.len().min(self.chunk.len());
+        buffer[..n].copy_from_slice(&self.chunk[..n]);
+        let _ = self.chunk.split_to(n);
+        Ok(n)
+    }
+}
