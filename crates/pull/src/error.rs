@@ -13,14 +13,16 @@ pub enum Error {
     #[error("cannot set up HTTP")]
     Client(#[source] reqwest::Error),
     /// The registry could not be talked to.
-    #[error("cannot reach the registry {registry}: {what} failed")]
+    #[error("cannot reach the registry {registry}: the request for {what} failed")]
     Transport {
         /// Its host.
         registry: String,
         /// What was asked for.
         what: String,
+        /// In which way it failed.
+        kind: TransportKind,
         /// Why it failed.
-        source: reqwest::Error,
+        source: TransportCause,
     },
     /// The image does not exist, or not for us.
     #[error("pull access denied for {0}: the repository does not exist, or may require a login")]
@@ -105,6 +107,16 @@ pub enum Error {
         "{0} is stored as manifest schema 1, which Docker gave up in 2019 and which cannot be verified"
     )]
     Schema1(String),
+    /// The image is for one other platform.
+    #[error("{image} is for {have}, but {wanted} was asked for")]
+    OtherPlatform {
+        /// The image.
+        image: String,
+        /// What it is for.
+        have: String,
+        /// What was wanted.
+        wanted: String,
+    },
     /// No manifest for the platform.
     #[error("no matching manifest for {wanted} in {image}; it offers {}", if offered.is_empty() { "no platform at all".to_owned() } else { offered.join(", ") })]
     Platform {
@@ -143,8 +155,8 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { source, .. } => {
-                !is_certificate(source) && !source.is_builder() && !source.is_redirect()
+            Self::Transport { kind, .. } => {
+                matches!(kind, TransportKind::Connect | TransportKind::Broken)
             }
             Self::RateLimited { .. } => true,
             Self::Status { transient, .. } => *transient,
@@ -155,10 +167,10 @@ impl Error {
     /// What the user can do about it, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Transport { source, .. } if is_certificate(source) => {
+            Self::Transport { kind: TransportKind::Certificate, .. } => {
                 Some("if the registry's certificate is signed by a private authority, name it with SSL_CERT_FILE".into())
             }
-            Self::Transport { registry, source, .. } if source.is_connect() => {
+            Self::Transport { kind: TransportKind::Connect, registry, .. } => {
                 Some(format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)"))
             }
             Self::Denied(_) => Some("check the spelling; images of a private repository cannot be pulled yet".into()),
@@ -173,22 +185,59 @@ impl Error {
     }
 }
 
-/// Whether the other side's certificate was refused: nothing that time heals.
-fn is_certificate(error: &reqwest::Error) -> bool {
+/// In which way a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportKind {
+    /// No connection: name, address, port.
+    Connect,
+    /// The other side's certificate was refused: nothing that time heals.
+    Certificate,
+    /// It was redirected to where we do not go.
+    Redirect,
+    /// The connection broke or stalled.
+    Broken,
+}
+
+/// The innermost reason of a failed request; the layers of the HTTP client around it say nothing to a user.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TransportCause(String);
+
+pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause) {
+    let mut reason = error.to_string();
+    let mut certificate = false;
     let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref::<rustls::Error>() {
-            return true;
-        }
-        if let Some(inner) = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            && let Some(rustls::Error::InvalidCertificate(_)) =
-                inner.downcast_ref::<rustls::Error>()
-        {
-            return true;
-        }
-        cause = error.source();
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        certificate |= is_certificate(inner);
+        cause = inner.source();
     }
-    false
+    let kind = if certificate {
+        TransportKind::Certificate
+    } else if error.is_redirect() || error.is_builder() {
+        TransportKind::Redirect
+    } else if error.is_connect() {
+        TransportKind::Connect
+    } else {
+        TransportKind::Broken
+    };
+    if error.is_timeout() {
+        reason = if kind == TransportKind::Connect {
+            "it did not answer in time"
+        } else {
+            "no byte came for too long"
+        }
+        .into();
+    }
+    (kind, TransportCause(reason))
+}
+
+fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let refused = |e: &(dyn std::error::Error + 'static)| {
+        matches!(e.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+    };
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    refused(error) || wrapped.is_some_and(|inner| refused(inner))
 }

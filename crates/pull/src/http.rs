@@ -11,6 +11,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use tokio::sync::Mutex;
 
 use crate::auth::{Challenge, Token};
+use crate::error::{TransportKind, classify};
 use crate::{Error, Event, PullOptions, RetryPolicy};
 
 /// Bytes of an error answer that are read for its message.
@@ -101,15 +102,19 @@ impl<'a> Registry<'a> {
         error: Error,
         asked: Option<Duration>,
     ) -> Result<(), Error> {
-        let Some(delay) = self
-            .retry
-            .delay(failures, asked)
-            .filter(|_| error.is_transient())
-        else {
+        let connecting = matches!(
+            &error,
+            Error::Transport {
+                kind: TransportKind::Connect,
+                ..
+            }
+        );
+        let delay = self.retry.delay(failures, asked, connecting);
+        let Some(delay) = delay.filter(|_| error.is_transient()) else {
             return Err(error);
         };
         let why = match &error {
-            Error::Transport { source, .. } => innermost(source),
+            Error::Transport { source, .. } => source.to_string(),
             other => other.to_string(),
         };
         self.event(Event::Retrying {
@@ -248,10 +253,12 @@ impl<'a> Registry<'a> {
 
     pub fn transport(&self, what: &str, source: reqwest::Error) -> Error {
         // Addresses may hold signed queries; the host is named already.
+        let (kind, source) = classify(&source.without_url());
         Error::Transport {
             registry: self.host.clone(),
             what: what.to_owned(),
-            source: source.without_url(),
+            kind,
+            source,
         }
     }
 
@@ -433,16 +440,6 @@ async fn message(mut response: Response) -> Option<String> {
     };
     let text = text?.as_str()?.trim();
     (!text.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).take(300).collect())
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        last = error.to_string();
-        cause = error.source();
-    }
-    last
 }
 
 #[cfg(test)]

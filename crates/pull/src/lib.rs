@@ -16,7 +16,7 @@
 //!
 //! # What is never done
 //! No plain HTTP except to the loopback interface, no `Authorization` to another host than the one that asked for it, no
-//! redirect from HTTPS to HTTP, no body read beyond its descriptor's size or, where there is none, [`MAX_MANIFEST_SIZE`].
+//! redirect from HTTPS to HTTP, no body read beyond its descriptor's size or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`].
 
 pub mod archive;
 mod auth;
@@ -30,10 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
-use minidock_oci::{Digest, MAX_MANIFEST_SIZE, Platform, Reference};
+use minidock_oci::{Digest, Platform, Reference};
 use minidock_store::{Found, ImageRecord, Store, Writer};
 
-pub use error::Error;
+pub use error::{Error, TransportCause, TransportKind};
 pub use retry::RetryPolicy;
 
 use http::Registry;
@@ -42,8 +42,8 @@ use manifest::Resolved;
 /// How to pull.
 #[derive(Clone, Debug)]
 pub struct PullOptions {
-    /// For which platform.
-    pub platform: Platform,
+    /// For which platform. `None`: this machine's, and of an image without index whatever it is for.
+    pub platform: Option<Platform>,
     /// Layers on their way at the same time.
     pub max_concurrent: usize,
     /// Time to connect, TLS included.
@@ -57,7 +57,7 @@ pub struct PullOptions {
 impl Default for PullOptions {
     fn default() -> Self {
         Self {
-            platform: Platform::host(),
+            platform: None,
             max_concurrent: 4,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
@@ -150,7 +150,8 @@ pub fn pull(
             });
             return Ok(pulled);
         }
-        let resolved = manifest::resolve(&registry, reference, &options.platform).await?;
+        let platform = options.platform.clone().unwrap_or_else(Platform::host);
+        let resolved = manifest::resolve(&registry, reference, &platform).await?;
         events(Event::Resolved {
             reference: reference.clone(),
         });
@@ -174,14 +175,12 @@ async fn up_to_date(
     let Some(known) = &record.digest else {
         return Ok(None);
     };
+    let single = record.manifest == *known;
     let fits = store
         .image_config(&record.image_id)
-        .ok()
-        .and_then(|c| c.platform())
-        .is_some_and(|p| {
-            p.os == options.platform.os
-                && p.architecture == options.platform.architecture
-                && (options.platform.variant.is_none() || p.variant == options.platform.variant)
+        .is_ok_and(|config| match &options.platform {
+            Some(wanted) => is_for(&config, wanted),
+            None => single || is_for(&config, &Platform::host()),
         });
     if !fits {
         return Ok(None);
@@ -215,6 +214,15 @@ async fn bring(
     );
     let config_bytes = blobs::small(registry, &resolved.config, resolved.config_size).await?;
     let config = resolved.check_config(&config_bytes)?;
+    if let Some(wanted) = options.platform.as_ref().filter(|w| !is_for(&config, w)) {
+        return Err(Error::OtherPlatform {
+            image: reference.familiar(),
+            have: config
+                .platform()
+                .map_or_else(|| "an unknown platform".into(), |p| p.to_string()),
+            wanted: wanted.to_string(),
+        });
+    }
     let layers = resolved.layers(&config);
     stream::iter(layers.iter().map(Ok::<_, Error>))
         .try_for_each_concurrent(options.max_concurrent.max(1), |layer| {
@@ -259,6 +267,14 @@ fn publish(
     writer.publish(record, config).map_err(Error::Store)
 }
 
+/// Whether an image is for a platform. One that does not say is for any; a variant counts only where both have one, for
+/// an index may have chosen an older one on purpose.
+fn is_for(config: &minidock_oci::ImageConfig, wanted: &Platform) -> bool {
+    config
+        .platform()
+        .is_none_or(|p| p.os == wanted.os && p.architecture == wanted.architecture)
+}
+
 /// Runs what blocks (disk, locks) beside the network.
 async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -268,5 +284,3 @@ async fn on_thread<T: Send + 'static>(
         Err(e) => Err(Error::Runtime(std::io::Error::other(e))),
     }
 }
-
-const _: () = assert!(MAX_MANIFEST_SIZE < u32::MAX as u64);

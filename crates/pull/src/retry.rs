@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct RetryPolicy {
     /// Attempts in all.
     pub attempts: u32,
+    /// Attempts to connect. Fewer: a wrong name or a server that is down is told soon.
+    pub connects: u32,
     /// Delay after the first failure; doubled after each further one.
     pub base: Duration,
     /// Longest delay.
@@ -19,6 +21,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 6,
+            connects: 3,
             base: Duration::from_millis(500),
             cap: Duration::from_secs(20),
             patience: Duration::from_secs(120),
@@ -28,8 +31,18 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// The delay after failure number `failures` (from 1); `None` to give up.
-    pub fn delay(&self, failures: u32, asked: Option<Duration>) -> Option<Duration> {
-        if failures >= self.attempts {
+    pub fn delay(
+        &self,
+        failures: u32,
+        asked: Option<Duration>,
+        connecting: bool,
+    ) -> Option<Duration> {
+        let attempts = if connecting {
+            self.connects
+        } else {
+            self.attempts
+        };
+        if failures >= attempts {
             return None;
         }
         if let Some(asked) = asked {
@@ -59,22 +72,24 @@ mod tests {
     fn backs_off_up_to_the_cap_and_gives_up() {
         let policy = RetryPolicy {
             attempts: 4,
+            connects: 2,
             base: Duration::from_secs(1),
             cap: Duration::from_secs(2),
             patience: Duration::from_secs(9),
         };
         let within = |failures: u32, low: f64, high: f64| {
-            let delay = policy.delay(failures, None).unwrap().as_secs_f64();
+            let delay = policy.delay(failures, None, false).unwrap().as_secs_f64();
             assert!((low..=high).contains(&delay), "{delay}");
         };
         within(1, 0.5, 1.0);
         within(2, 1.0, 2.0);
         within(3, 1.0, 2.0);
-        assert_eq!(policy.delay(4, None), None);
+        assert_eq!(policy.delay(4, None, false), None);
+        assert_eq!(policy.delay(2, None, true), None);
         assert_eq!(
-            policy.delay(1, Some(Duration::from_secs(9))),
+            policy.delay(1, Some(Duration::from_secs(9)), false),
             Some(Duration::from_secs(9))
         );
-        assert_eq!(policy.delay(1, Some(Duration::from_secs(10))), None);
+        assert_eq!(policy.delay(1, Some(Duration::from_secs(10)), false), None);
     }
 }

@@ -13,26 +13,39 @@ use crate::progress::{Progress, Stream};
 
 /// `minidock pull`.
 pub fn pull(place: &Place, args: &PullArgs) -> Result<u8, Failure> {
-    let platform = platform(args.platform.as_deref())?;
+    let platform = args
+        .platform
+        .as_deref()
+        .map(|p| platform(Some(p)))
+        .transpose()?;
     each(&args.images, |image| {
         let reference: Reference = image
             .parse()
             .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
         if args.quiet {
-            bring(place, &reference, &platform, &Progress::quiet())?;
+            bring(place, &reference, platform.as_ref(), &Progress::quiet())?;
             return print(&format!("{reference}\n"));
         }
         if Reference::tag_is_implied(image) {
             print("Using default tag: latest\n")?;
         }
-        let pulled = bring(place, &reference, &platform, &Progress::new(Stream::Stdout))?;
+        let pulled = bring(
+            place,
+            &reference,
+            platform.as_ref(),
+            &Progress::new(Stream::Stdout),
+        )?;
         print(&summary(&reference, &pulled))?;
         print(&format!("{reference}\n"))
     })
 }
 
 /// The pull of a missing image for `run`: everything on standard error.
-pub fn for_run(place: &Place, reference: &Reference, platform: &Platform) -> Result<(), Failure> {
+pub fn for_run(
+    place: &Place,
+    reference: &Reference,
+    platform: Option<&Platform>,
+) -> Result<(), Failure> {
     let pulled = bring(place, reference, platform, &Progress::new(Stream::Stderr))?;
     std::io::stderr().write_all(summary(reference, &pulled).as_bytes())?;
     Ok(())
@@ -41,11 +54,11 @@ pub fn for_run(place: &Place, reference: &Reference, platform: &Platform) -> Res
 fn bring(
     place: &Place,
     reference: &Reference,
-    platform: &Platform,
+    platform: Option<&Platform>,
     progress: &Progress,
 ) -> Result<Pulled, Failure> {
     let options = PullOptions {
-        platform: platform.clone(),
+        platform: platform.cloned(),
         ..PullOptions::default()
     };
     let pulled = place

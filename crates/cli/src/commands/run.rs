@@ -18,7 +18,6 @@ const PULLED: &str = "MINIDOCK_PULLED";
 
 /// `minidock run`. Every failure of minidock itself has exit code 125, 126 or 127.
 pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
-    let given_platform = args.platform.clone();
     let request = request(args).map_err(|f| f.code(125))?;
     let engine = place.engine().map_err(|f| f.code(125))?;
     let warn = |warning| match warning {
@@ -29,7 +28,7 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     match engine.run(&request, &warn) {
         Err(Error::ImageNotFound(_)) if std::env::var_os(PULLED).is_none() => {
             drop(engine);
-            pull_and_rerun(place, &request, given_platform.as_deref()).map_err(|f| f.code(125))
+            pull_and_rerun(place, &request).map_err(|f| f.code(125))
         }
         result => result.map_err(|error| {
             let code = error.run_exit_code();
@@ -40,11 +39,7 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
 
 /// Pulls the image and runs minidock anew: a container is only ever started by a process that never
 /// had a second thread.
-fn pull_and_rerun(
-    place: &Place,
-    request: &RunRequest,
-    platform: Option<&str>,
-) -> Result<u8, Failure> {
+fn pull_and_rerun(place: &Place, request: &RunRequest) -> Result<u8, Failure> {
     let reference: Reference = request
         .image
         .parse()
@@ -53,7 +48,7 @@ fn pull_and_rerun(
         "Unable to find image '{}' locally",
         reference.familiar()
     ));
-    super::pull::for_run(place, &reference, &super::platform(platform)?)?;
+    super::pull::for_run(place, &reference, request.platform.as_ref())?;
     let error = std::process::Command::new("/proc/self/exe")
         .arg0("minidock")
         .args(std::env::args_os().skip(1))
