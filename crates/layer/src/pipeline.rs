@@ -9,7 +9,7 @@ use minidock_oci::{Algorithm, DiffId, Digest, Hasher};
 use crate::decode::{decompress, read_full};
 use crate::extract::Extractor;
 use crate::tar_reader::TarReader;
-use crate::{Error, Expect, Identified, Limits, Options, Target, Unpacked};
+use crate::{Error, Expect, Identified, Options, Target, Unpacked};
 
 const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 8;
@@ -61,7 +61,6 @@ fn read_source<R: Read + Send>(
     input: R,
     keep: Option<&File>,
     expect: &Expect<'_>,
-    limits: &Limits,
     consume: &mut dyn FnMut(&mut dyn Read) -> Result<(), Error>,
 ) -> Result<Stored, Error> {
     let algorithm = expect.blob.map_or(Algorithm::Sha256, Digest::algorithm);
@@ -73,28 +72,26 @@ fn read_source<R: Read + Send>(
         limit: expect.blob_size,
         failed: None,
     };
-    let result = (|| {
-        let mut plain = decompress(BufReader::with_capacity(READ, &mut source))?;
-        consume(&mut *plain)?;
-        drop(plain);
-        // What follows the compressed stream counts in the digest all the same.
-        io::copy(&mut source, &mut io::sink())
+    let inflated = decompress(BufReader::with_capacity(READ, &mut source))
+        .and_then(|mut plain| consume(&mut *plain));
+    // What follows the compressed stream counts in the digest all the same; and where the stream is damaged, wrong bytes
+    // are the reason to tell.
+    let drained = match &source.failed {
+        None => io::copy(&mut source, &mut io::sink())
             .map(drop)
-            .map_err(Error::Read)
-    })();
+            .map_err(Error::Read),
+        Some(_) => Ok(()),
+    };
     if let Some(error) = source.failed {
         return Err(error);
     }
+    drained?;
     let stored = Stored {
         size: source.size,
         blob: source.hasher.finish(),
     };
-    if result.is_err() && expect.blob_size.is_some_and(|s| stored.size < s) {
-        return result.map(|()| stored);
-    }
-    result?;
     check_stored(&stored, expect)?;
-    let _ = limits;
+    inflated?;
     Ok(stored)
 }
 
@@ -155,7 +152,7 @@ impl Plain {
 pub fn identify(input: impl Read + Send, expect: &Expect<'_>) -> Result<Identified, Error> {
     let mut plain = Plain::new(expect);
     let mut buffer = vec![0; CHUNK];
-    let stored = read_source(input, None, expect, &Limits::default(), &mut |reader| {
+    let stored = read_source(input, None, expect, &mut |reader| {
         loop {
             let n = read_full(reader, &mut buffer).map_err(Error::Compression)?;
             if n == 0 {
@@ -232,7 +229,7 @@ pub fn unpack(
         let inflating = std::thread::Builder::new()
             .name("inflate".into())
             .spawn_scoped(scope, move || {
-                read_source(input, keep, expect, &limits, &mut |reader| {
+                read_source(input, keep, expect, &mut |reader| {
                     let mut total: u64 = 0;
                     loop {
                         let mut chunk = recycled.try_recv().unwrap_or_default();

@@ -1,0 +1,225 @@
+//! An in-process registry for tests. It imitates Docker Hub on loopback: a token challenge, blobs redirected to another
+//! host, an image index with attestation entries. Every request is logged, and a [`Fault`] can be planned for each.
+//!
+//! Test support only: it panics where a server would answer politely.
+#![expect(clippy::unwrap_used, reason = "test support")]
+
+mod http;
+mod image;
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use minidock_oci::{Digest, OCI_INDEX, OCI_MANIFEST};
+
+pub use http::Request;
+pub use image::{Image, tar};
+
+/// How an answer goes wrong.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The body breaks off after so many bytes.
+    Truncate(usize),
+    /// After so many bytes of the body nothing more comes, and the connection stays open.
+    Stall(usize),
+    /// One bit of the body is wrong.
+    Corrupt,
+    /// Another status, with these headers and this body.
+    Status(u16, Vec<(String, String)>, String),
+    /// A body without end and without length.
+    Endless,
+    /// A redirect to this address.
+    Redirect(String),
+}
+
+#[derive(Debug)]
+struct Plan {
+    /// Part of the path.
+    path: String,
+    fault: Fault,
+    times: usize,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    /// `repository/tag-or-digest` to media type and bytes.
+    manifests: HashMap<String, (String, Vec<u8>)>,
+    blobs: HashMap<String, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    content: Mutex<Content>,
+    log: Mutex<Vec<Request>>,
+    plans: Mutex<Vec<Plan>>,
+    /// Tokens that are accepted; `None`: none is asked for.
+    tokens: Mutex<Option<Vec<String>>>,
+    main: SocketAddr,
+    other: SocketAddr,
+    redirect_blobs: AtomicBool,
+    ranges: AtomicBool,
+    closing: AtomicBool,
+}
+
+/// A running registry, gone when dropped.
+#[derive(Debug)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+impl Registry {
+    /// Starts one that wants no token and serves blobs itself.
+    pub fn start() -> Self {
+        let main = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            content: Mutex::default(),
+            log: Mutex::default(),
+            plans: Mutex::default(),
+            tokens: Mutex::new(None),
+            main: main.local_addr().unwrap(),
+            other: other.local_addr().unwrap(),
+            redirect_blobs: AtomicBool::new(false),
+            ranges: AtomicBool::new(true),
+            closing: AtomicBool::new(false),
+        });
+        for listener in [main, other] {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    if shared.closing.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let shared = Arc::clone(&shared);
+                    let address = listener.local_addr().unwrap();
+                    std::thread::spawn(move || http::serve(&stream.unwrap(), address, &shared));
+                }
+            });
+        }
+        Self { shared }
+    }
+
+    /// Starts one that behaves as Docker Hub does: anonymous tokens, blobs elsewhere.
+    pub fn like_docker_hub() -> Self {
+        let registry = Self::start();
+        *registry.shared.tokens.lock().unwrap() = Some(Vec::new());
+        registry.shared.redirect_blobs.store(true, Ordering::SeqCst);
+        registry
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        self.shared.main.to_string()
+    }
+
+    /// `127.0.0.1:PORT` of the host that blobs are redirected to.
+    pub fn blob_host(&self) -> String {
+        self.shared.other.to_string()
+    }
+
+    /// Makes it ignore `Range`.
+    pub fn without_ranges(&self) {
+        self.shared.ranges.store(false, Ordering::SeqCst);
+    }
+
+    /// Makes all tokens given out so far worthless.
+    pub fn expire_tokens(&self) {
+        if let Some(tokens) = &mut *self.shared.tokens.lock().unwrap() {
+            tokens.clear();
+        }
+    }
+
+    /// Puts an image under a tag; returns the manifest's digest.
+    pub fn put(&self, repository: &str, tag: &str, image: &Image) -> Digest {
+        for (digest, bytes) in image.blobs() {
+            self.put_blob(&digest, bytes);
+        }
+        let digest = Digest::sha256(&image.manifest);
+        for name in [tag.to_owned(), digest.to_string()] {
+            self.put_manifest(repository, &name, OCI_MANIFEST, &image.manifest);
+        }
+        digest
+    }
+
+    /// Puts an index of images for platforms (`os/arch`) under a tag, with an attestation entry as BuildKit makes them.
+    pub fn put_index(&self, repository: &str, tag: &str, images: &[(&str, &Image)]) -> Digest {
+        let mut entries = Vec::new();
+        for (platform, image) in images {
+            let digest = self.put(
+                repository,
+                &format!("only-{}", platform.replace('/', "-")),
+                image,
+            );
+            let (os, architecture) = platform.split_once('/').unwrap();
+            entries.push(serde_json::json!({
+                "mediaType": OCI_MANIFEST, "digest": digest, "size": image.manifest.len(),
+                "platform": {"os": os, "architecture": architecture},
+            }));
+            entries.push(serde_json::json!({
+                "mediaType": OCI_MANIFEST, "digest": Digest::sha256(b"attestation"), "size": 11,
+                "platform": {"os": "unknown", "architecture": "unknown"},
+                "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest},
+            }));
+        }
+        let index =
+            serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+                .to_string()
+                .into_bytes();
+        let digest = Digest::sha256(&index);
+        for name in [tag.to_owned(), digest.to_string()] {
+            self.put_manifest(repository, &name, OCI_INDEX, &index);
+        }
+        digest
+    }
+
+    /// Puts any bytes as a manifest.
+    pub fn put_manifest(&self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
+        let mut content = self.shared.content.lock().unwrap();
+        content.manifests.insert(
+            format!("{repository}/{name}"),
+            (media_type.to_owned(), bytes.to_vec()),
+        );
+    }
+
+    /// Puts any bytes under any digest.
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) {
+        self.shared
+            .content
+            .lock()
+            .unwrap()
+            .blobs
+            .insert(digest.to_string(), bytes.to_vec());
+    }
+
+    /// Plans a fault for the next `times` requests whose path contains `path`.
+    pub fn plan(&self, path: &str, times: usize, fault: Fault) {
+        self.shared.plans.lock().unwrap().push(Plan {
+            path: path.to_owned(),
+            fault,
+            times,
+        });
+    }
+
+    /// All requests so far.
+    pub fn log(&self) -> Vec<Request> {
+        self.shared.log.lock().unwrap().clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_log(&self) {
+        self.shared.log.lock().unwrap().clear();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        for address in [self.shared.main, self.shared.other] {
+            // Wakes the thread that accepts.
+            let _ = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        }
+    }
+}
