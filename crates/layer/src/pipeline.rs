@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use minidock_oci::{Algorithm, DiffId, Digest, Hasher};
@@ -16,6 +17,15 @@ const CHUNKS: usize = 8;
 /// Bytes read from the source at a time.
 const READ: usize = 128 << 10;
 
+/// What the two threads know of each other.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Bytes read from the source so far.
+    size: AtomicU64,
+    /// The files cannot be made: nothing that the source may still bring matters.
+    stop: AtomicBool,
+}
+
 /// Counts, hashes, bounds and keeps the bytes as they come.
 struct Source<'a, R> {
     input: R,
@@ -23,6 +33,7 @@ struct Source<'a, R> {
     hasher: Hasher,
     size: u64,
     limit: Option<u64>,
+    watch: &'a Watch,
     failed: Option<Error>,
 }
 
@@ -30,6 +41,10 @@ impl<R: Read> Read for Source<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(buffer)?;
         self.size += n as u64;
+        self.watch.size.store(self.size, Ordering::Relaxed);
+        if self.watch.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the files could not be made"));
+        }
         if let Some(limit) = self.limit.filter(|limit| self.size > *limit) {
             self.failed = Some(Error::BlobSize {
                 expected: limit,
@@ -61,6 +76,7 @@ fn read_source<R: Read + Send>(
     input: R,
     keep: Option<&File>,
     expect: &Expect<'_>,
+    watch: &Watch,
     consume: &mut dyn FnMut(&mut dyn Read) -> Result<(), Error>,
 ) -> Result<Stored, Error> {
     let algorithm = expect.blob.map_or(Algorithm::Sha256, Digest::algorithm);
@@ -70,19 +86,25 @@ fn read_source<R: Read + Send>(
         hasher: Hasher::new(algorithm),
         size: 0,
         limit: expect.blob_size,
+        watch,
         failed: None,
     };
     let inflated = decompress(BufReader::with_capacity(READ, &mut source))
         .and_then(|mut plain| consume(&mut *plain));
     // What follows the compressed stream counts in the digest all the same; and where the stream is damaged, wrong bytes
     // are the reason to tell.
-    let drained = match &source.failed {
-        None => io::copy(&mut source, &mut io::sink())
-            .map(drop)
-            .map_err(Error::Read),
-        Some(_) => Ok(()),
+    let drained = match (&source.failed, &inflated) {
+        (None, Ok(()) | Err(Error::Compression(_) | Error::UnsupportedCompression(_))) => {
+            io::copy(&mut source, &mut io::sink())
+                .map(drop)
+                .map_err(Error::Read)
+        }
+        _ => Ok(()),
     };
     if let Some(error) = source.failed {
+        return Err(error);
+    }
+    if let Err(error @ (Error::Bomb(_) | Error::TooMuch { .. } | Error::Read(_))) = inflated {
         return Err(error);
     }
     drained?;
@@ -152,7 +174,7 @@ impl Plain {
 pub fn identify(input: impl Read + Send, expect: &Expect<'_>) -> Result<Identified, Error> {
     let mut plain = Plain::new(expect);
     let mut buffer = vec![0; CHUNK];
-    let stored = read_source(input, None, expect, &mut |reader| {
+    let stored = read_source(input, None, expect, &Watch::default(), &mut |reader| {
         loop {
             let n = read_full(reader, &mut buffer).map_err(Error::Compression)?;
             if n == 0 {
@@ -225,11 +247,13 @@ pub fn unpack(
     let mut plain = Plain::new(expect);
     let limits = options.limits;
     let keep = target.blob;
+    let shared = Watch::default();
+    let watch = &shared;
     let (stored, made) = std::thread::scope(|scope| {
         let inflating = std::thread::Builder::new()
             .name("inflate".into())
             .spawn_scoped(scope, move || {
-                read_source(input, keep, expect, &mut |reader| {
+                read_source(input, keep, expect, watch, &mut |reader| {
                     let mut total: u64 = 0;
                     loop {
                         let mut chunk = recycled.try_recv().unwrap_or_default();
@@ -241,6 +265,10 @@ pub fn unpack(
                                 what: "bytes",
                                 limit: limits.max_size,
                             });
+                        }
+                        let stored = watch.size.load(Ordering::Relaxed);
+                        if total > limits.ratio_free && total / limits.max_ratio > stored {
+                            return Err(Error::Bomb(limits.max_ratio));
                         }
                         if n == 0 {
                             return Ok(());
@@ -254,6 +282,9 @@ pub fn unpack(
                 })
             });
         let made = make_files(chunks, empty, &mut plain, target, options);
+        if matches!(made, Err(Error::File { .. } | Error::TooMuch { .. })) {
+            watch.stop.store(true, Ordering::Relaxed);
+        }
         let stored = match inflating {
             Ok(thread) => thread.join().unwrap_or_else(|_| {
                 Err(Error::Read(io::Error::other(
@@ -266,19 +297,10 @@ pub fn unpack(
     });
     // Bytes that are not the promised ones explain whatever else went wrong with them.
     let (stored, made) = match (stored, made) {
-        (
-            Err(
-                e @ (Error::BlobDigest { .. }
-                | Error::BlobSize { .. }
-                | Error::Blob(_)
-                | Error::Read(_)),
-            ),
-            _,
-        ) => return Err(e),
-        (_, Err(e @ (Error::Entry { .. } | Error::File { .. } | Error::TooMuch { .. }))) => {
-            return Err(e);
-        }
-        (Err(e), _) | (Ok(_), Err(e)) => return Err(e),
+        (Err(e @ (Error::BlobDigest { .. } | Error::BlobSize { .. } | Error::Blob(_))), _)
+        | (_, Err(e @ (Error::File { .. } | Error::TooMuch { .. })))
+        | (Err(e), _)
+        | (_, Err(e)) => return Err(e),
         (Ok(stored), Ok(made)) => (stored, made),
     };
     let (diff_id, tar_size) = plain.finish(expect)?;
