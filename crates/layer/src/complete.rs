@@ -25,10 +25,10 @@ pub fn complete(
     let mut folders: Vec<&Vec<u8>> = needs.implicit_dirs.iter().collect();
     folders.sort_by_key(|p| std::cmp::Reverse(p.len()));
     for path in folders {
-        if let Some(found) = lower_stat(lower, path)? {
-            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-                copy_attributes(tree, path, &found, options)?;
-            }
+        if let Some(found) = lower_stat(lower, path)?
+            && FileType::from_raw_mode(found.st_mode) == FileType::Directory
+        {
+            copy_attributes(tree, path, &found, options)?;
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
 //! What a layer's entries become, case by case; and what they must never become.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 
@@ -259,15 +260,19 @@ fn gzip_members_zstd_frames_and_padding_count_in_the_digest() {
 #[test]
 fn a_bomb_is_stopped() {
     let world = World::new();
-    let mut limits = minidock_layer::Limits::default();
-    limits.ratio_free = 1 << 20;
+    let limits = minidock_layer::Limits {
+        ratio_free: 1 << 20,
+        ..Default::default()
+    };
     let zeros = Tar::new().file("zeros", &vec![0; 8 << 20]).finish();
     let error = world
         .try_with_limits(&support::gzip(&zeros), limits)
         .unwrap_err();
     assert!(error.contains("bomb"), "{error}");
-    limits = minidock_layer::Limits::default();
-    limits.max_entries = 3;
+    let limits = minidock_layer::Limits {
+        max_entries: 3,
+        ..Default::default()
+    };
     let many = (0..5).fold(Tar::new(), |t, i| t.file(&i.to_string(), b""));
     let error = world.try_with_limits(&many.finish(), limits).unwrap_err();
     assert!(error.contains("more than 3 entries"), "{error}");

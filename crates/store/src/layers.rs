@@ -146,7 +146,7 @@ impl Writer {
                 IdMap::Single => Ownership::Single,
                 IdMap::Host => Ownership::Host,
             },
-            limits: self.limits.clone(),
+            limits: self.limits,
         }
     }
 

@@ -1,4 +1,5 @@
 //! The store's promises, tested on a real file system with small layers made here.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -248,7 +249,7 @@ fn layers_are_shared_and_the_last_image_takes_them_along() {
     let store = store(&folder);
     let empty = content(&store);
     let (base, top) = (layer(&[("base", "1")]), layer(&[("top", "2")]));
-    Image::new(&[base.clone()])
+    Image::new(std::slice::from_ref(&base))
         .add(&store, Some("one"))
         .unwrap();
     let one = content(&store);
@@ -296,7 +297,7 @@ fn a_dead_session_is_swept_and_a_live_one_postpones_collection() {
     // What a killed process leaves: a folder in tmp, with a folder nobody may enter.
     let left = store.root().join("tmp/0123456789abcdef/0/fs/closed");
     std::fs::create_dir_all(left.join("x")).unwrap();
-    std::fs::set_permissions(&left, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&left, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
 
     let image = Image::new(&[layer(&[("a", "1")])]);
     let writer = store.writer().unwrap();

@@ -79,7 +79,7 @@ impl Tar {
             while length != rest + length.to_string().len() {
                 length = rest + length.to_string().len();
             }
-            write!(data, "{length} {key}={value}\n").unwrap();
+            writeln!(data, "{length} {key}={value}").unwrap();
         }
         self.pax_raw(&data)
     }
