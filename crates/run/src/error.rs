@@ -1,5 +1,13 @@
 //! What can go wrong, in the caller's words.
 
+use std::io;
+use std::path::PathBuf;
+
+use minidock_sys::Errno;
+
+use crate::Exit;
+use crate::render::StepFailure;
+
 /// A Spec that cannot become a plan: found before anything is started.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -12,6 +20,63 @@ pub enum PlanError {
         /// Which value, where the field alone does not say it.
         detail: Option<String>,
     },
+    /// The Spec lacks something without which no container can be started.
+    #[error("the Spec has no {field}")]
+    Missing {
+        /// The field, by its name in the OCI runtime specification.
+        field: &'static str,
+    },
+    /// The Spec and the caller disagree on whether the container has a terminal.
+    #[error("the Spec's process.terminal is {spec}, the launch says otherwise")]
+    TerminalMismatch {
+        /// What the Spec says.
+        spec: bool,
+    },
+    /// An id map of more than the caller's own ids, which only a privileged helper could write.
+    #[error("the id maps go beyond the caller's own ids ({uid}:{gid}), which needs CAP_SETUID and CAP_SETGID")]
+    IdRanges {
+        /// The caller's user id.
+        uid: u32,
+        /// The caller's group id.
+        gid: u32,
+    },
+    /// The container's user or one of its groups does not exist in its user namespace.
+    #[error("{field} {id} is not in the container's id maps")]
+    IdNotMapped {
+        /// The field, by its name in the OCI runtime specification.
+        field: &'static str,
+        /// The id, as the container counts.
+        id: u32,
+    },
+    /// A path that has to be absolute is not.
+    #[error("{what} {} is not an absolute path", path.display())]
+    NotAbsolute {
+        /// What the path is.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A string that the kernel cannot take.
+    #[error("{field} contains a zero byte: {text:?}")]
+    ZeroByte {
+        /// The field, by its name in the OCI runtime specification.
+        field: &'static str,
+        /// The string.
+        text: String,
+    },
+}
+
+impl PlanError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::IdRanges { uid, .. } => Some(format!("map the container's root alone to your own id {uid}")),
+            Self::IdNotMapped { .. } => {
+                Some("with a single id only that one exists inside; run as root, or as the mapped id".to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A container that did not start, or could not be waited for.
@@ -28,7 +93,60 @@ pub enum Error {
         what: &'static str,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// The process has more threads than one, and a clone would take only the calling one along.
+    #[error("a container can be started only by a process with one thread, and this one has {threads}")]
+    Threads {
+        /// How many there are.
+        threads: u64,
+    },
+    /// The kernel refused the new process or its namespaces.
+    #[error("cannot create the container's namespaces")]
+    Clone {
+        /// Why.
+        #[source]
+        source: io::Error,
+        /// The remedy, where the host's settings tell it.
+        hint: Option<String>,
+    },
+    /// A step of setting up the container failed.
+    #[error(transparent)]
+    Step(#[from] Box<StepFailure>),
+    /// No such command.
+    #[error("command not found: {command}{}", search.as_deref().map(|p| format!(" (in PATH {p})")).unwrap_or_default())]
+    NotFound {
+        /// The command as given.
+        command: String,
+        /// Where it was looked for.
+        search: Option<String>,
+    },
+    /// The command is there; the program that has to interpret it (of a `#!` line, or the dynamic loader) is not.
+    #[error("cannot execute {path}: the interpreter it names does not exist in the container")]
+    Interpreter {
+        /// The file that was found.
+        path: String,
+    },
+    /// The command is there and cannot be executed.
+    #[error("cannot execute {path}")]
+    NotExecutable {
+        /// The file that was found.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The new process ended before it had finished its set-up or said why.
+    #[error("the container ended while it was being set up ({0:?})")]
+    Died(Exit),
+    /// A call of the supervisor's failed.
+    #[error("cannot {what}")]
+    Supervise {
+        /// What was attempted.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
     },
 }
 
@@ -36,11 +154,27 @@ impl Error {
     /// The exit code that `minidock run` gives for this error: 127 the command does not exist, 126 it exists but cannot be
     /// executed, 125 anything else.
     pub fn exit_code(&self) -> u8 {
-        125
+        match self {
+            Self::NotFound { .. } | Self::Interpreter { .. } => 127,
+            Self::NotExecutable { .. } => 126,
+            _ => 125,
+        }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::Plan(error) => error.hint(),
+            Self::Clone { hint, .. } => hint.clone(),
+            Self::Step(failure) => failure.hint.clone(),
+            Self::NotExecutable { source, .. } if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
+                Some("the file is no program for this machine, or a script without a #! line".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn supervise(what: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::Supervise { what, source: errno.into() }
     }
 }

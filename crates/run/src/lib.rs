@@ -1,15 +1,51 @@
 //! One container's life in the kernel: an OCI runtime Spec plus a root file system in, a process and its exit status
-//! out. It knows no image and no registry.
+//! out. This crate knows no image and no registry.
+//!
+//! ```text
+//! Spec, Rootfs, Host ──plan──▶ Plan ──start──▶ Running ──supervise──▶ Exit
+//!                     (pure)        (one clone)        (poll loop)
+//! ```
+//!
+//! * [`plan`] decides: the Spec becomes an ordered list of steps, which can be printed and compared without a kernel. What
+//!   this runtime cannot do is refused there, by the name the specification gives it.
+//! * [`start`] makes one process with one clone(2), in all new namespaces at once. That process walks the plan (`child`),
+//!   reports over a socketpair (`report`), and becomes the container's program. No process stands between.
+//! * [`Running::supervise`] is all that stays outside: one thread that polls a pidfd, a signalfd and what has to be relayed.
+//!
+//! # Guarantees
+//! * The container dies with its supervisor, whenever that is: the kernel kills the child at its parent's death, and with
+//!   the first process of a pid namespace all others. Mounts and namespaces vanish with the last process in them.
+//!   (The kernel forgets this wish if the container's program gains privileges by executing a set-user-ID file; with
+//!   `process.noNewPrivileges` it cannot.)
+//! * The program inherits descriptors 0, 1 and 2 and no other, no ignored or blocked signal, and none of the
+//!   supervisor's terminal. What would let it reach the caller's files through `/proc/self/fd` is relayed instead of
+//!   handed over (`stdio`).
+//! * Nothing inside the image is trusted: see `child::place`. The supervisor's own binary, which the child still is until
+//!   exec, cannot be reached by the command's path (no magic links), and cannot be written to while it runs.
+//!
+//! # The first process and signals
+//! The kernel discards signals that the first process of a pid namespace has no handler for, even SIGTERM. Where such a
+//! program (`sleep`, say) ignores `SIGINT`, `SIGTERM`, `SIGHUP` or `SIGQUIT` only by that rule, [`Running::supervise`] kills
+//! the container and reports the signal: Ctrl-C ends what a person would expect it to end. Docker leaves such containers
+//! running. A program that chose to ignore the signal keeps ignoring it.
+
+mod child;
 mod error;
 mod exit;
 mod host;
 mod launch;
 mod plan;
+mod render;
+mod relay;
+mod report;
 mod running;
+mod stdio;
+mod supervise;
 
 pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;
 pub use launch::{Launch, Rootfs};
 pub use plan::{Plan, plan};
-pub use running::{Running, start};
+pub use render::{Cause, StepFailure};
+pub use running::{Running, start, start_on};

@@ -1,28 +1,158 @@
-//! A started container.
-use crate::{Error, Exit, Host, Launch, plan};
+//! From a launch to a running container.
+
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use minidock_sys::clone::{Child, Memory, clone};
+use minidock_sys::signal::{self, MaskGuard, SignalFd, SignalSet};
+use minidock_sys::{Errno, process};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::termios::Winsize;
+
+use crate::child::{self, Birth};
+use crate::plan::IdMaps;
+use crate::render::{self, Settings};
+use crate::report::{self, Message};
+use crate::stdio::{self, Outside};
+use crate::supervise::{self, Watch};
+use crate::{Error, Exit, Host, Launch, Plan, plan};
 
 /// A container whose program runs. Dropping it kills the container.
 #[derive(Debug)]
 pub struct Running {
-    pid: i32,
+    child: Child,
     start_time: u64,
     notes: Vec<String>,
+    outside: Outside,
+    terminal: Option<OwnedFd>,
+    interactive: bool,
+    signals: SignalFd,
+    reaped: bool,
+    /// Last, so that signals are let in again when all else is over.
+    _mask: MaskGuard,
 }
 
-/// Starts a container.
+/// Starts a container on this host.
 ///
 /// # Errors
 /// See [`Error`]; nothing stays behind.
 pub fn start(launch: &Launch<'_>) -> Result<Running, Error> {
-    let host = Host::read()?;
-    let _plan = plan(launch, &host)?;
-    Ok(Running { pid: 0, start_time: 0, notes: Vec::new() })
+    start_on(launch, &Host::read()?)
+}
+
+/// Starts a container with facts about the host that were read before, or made up by a test.
+///
+/// # Errors
+/// See [`Error`]; nothing stays behind.
+pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
+    let plan = plan(launch, host)?;
+    // Signals wait from here on: none is lost between the clone and the loop that passes them on.
+    let all = SignalSet::all();
+    let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
+    let signals = SignalFd::new(&all).map_err(Error::supervise("make a signalfd"))?;
+    let (inside, outside) = stdio::prepare(plan.interactive, plan.terminal)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(Error::supervise("make a socketpair"))?;
+    let birth = Birth {
+        plan: &plan,
+        channel: theirs.as_fd(),
+        supervisor_end: ours.as_fd(),
+        stdio: inside.given(),
+        window: window(&plan),
+    };
+    // A parent that stands still until exec cannot write the child's id maps.
+    let memory = match plan.id_maps {
+        IdMaps::Own => Memory::Borrowed,
+        IdMaps::Parent { .. } => Memory::Copied,
+    };
+    let child = clone(plan.namespaces, memory, &birth, child::live).map_err(clone_error)?;
+    let mut running = Running {
+        child,
+        start_time: 0,
+        notes: plan.notes.clone(),
+        outside,
+        terminal: None,
+        interactive: plan.interactive,
+        signals,
+        reaped: false,
+        _mask: mask,
+    };
+    if let IdMaps::Parent { uid, gid } = &plan.id_maps {
+        running.write_id_maps(uid, gid, ours.as_fd())?;
+    }
+    drop((theirs, inside));
+    running.hear_out(&plan, host, ours.as_fd())?;
+    running.start_time = start_time(running.pid())?;
+    Ok(running)
+}
+
+fn clone_error(errno: Errno) -> Error {
+    match (errno, process::thread_count()) {
+        (Errno::DEADLK, Ok(threads)) => Error::Threads { threads },
+        _ => render::clone_error(errno, Settings::read()),
+    }
+}
+
+fn window(plan: &Plan) -> Option<Winsize> {
+    if !plan.terminal {
+        return None;
+    }
+    let wanted = plan.console_size.map(|(ws_row, ws_col)| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
+    wanted.or_else(stdio::window)
+}
+
+/// Field 22 of `/proc/PID/stat`; the second one is in parentheses and may hold anything.
+fn start_time(pid: i32) -> Result<u64, Error> {
+    let what = "when the container's process started";
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|source| Error::Host { what, source })?;
+    let field = stat.rfind(')').and_then(|end| stat[end + 1..].split_ascii_whitespace().nth(19));
+    let time = field.and_then(|field| field.parse().ok());
+    time.ok_or_else(|| Error::Host { what, source: std::io::ErrorKind::InvalidData.into() })
 }
 
 impl Running {
+    fn write_id_maps(&self, uid: &str, gid: &str, channel: BorrowedFd<'_>) -> Result<(), Error> {
+        for (name, map) in [("uid_map", uid), ("gid_map", gid)] {
+            // The process is our child and not reaped, so its id is still its own.
+            fs::write(format!("/proc/{}/{name}", self.pid()), map)
+                .map_err(|source| Error::Supervise { what: "write the container's id maps", source })?;
+        }
+        match send(channel, b"1", SendFlags::NOSIGNAL) {
+            // A child that is gone says why itself.
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(Error::supervise("tell the container that its ids are mapped")(errno)),
+        }
+    }
+
+    /// Reads the child's reports until it executes its program or fails.
+    fn hear_out(&mut self, plan: &Plan, host: &Host, channel: BorrowedFd<'_>) -> Result<(), Error> {
+        let mut executing = false;
+        let mut failure = None;
+        while let Some(message) = report::receive(channel).map_err(Error::supervise("hear from the container"))? {
+            match message {
+                Message::Executing => executing = true,
+                Message::Terminal(fd) => self.terminal = Some(fd),
+                Message::FellBack { step, fail } => self.notes.extend(render::fell_back_note(plan, step, fail)),
+                Message::Failed { step, fail } => {
+                    failure.get_or_insert_with(|| render::step_error(plan, step, fail, host, Settings::read()));
+                }
+            }
+        }
+        if let Some(error) = failure {
+            self.kill_and_reap();
+            return Err(error);
+        }
+        if executing {
+            return Ok(());
+        }
+        let exit = supervise::reap(self.child.pidfd.as_fd())?;
+        self.reaped = true;
+        Err(Error::Died(exit))
+    }
+
     /// The process id of the container's first process, as the caller's pid namespace counts.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.child.pid.as_raw_nonzero().get()
     }
 
     /// When that process started: field 22 of `/proc/PID/stat`, in clock ticks since boot. Pid and start time together
@@ -40,7 +170,30 @@ impl Running {
     ///
     /// # Errors
     /// See [`Error`]. The container is dead when this returns.
-    pub fn supervise(self) -> Result<Exit, Error> {
-        Ok(Exit::Code(0))
+    pub fn supervise(mut self) -> Result<Exit, Error> {
+        let exit = supervise::until_end(Watch {
+            pid: self.child.pid,
+            pidfd: self.child.pidfd.as_fd(),
+            signals: &self.signals,
+            outside: std::mem::take(&mut self.outside),
+            terminal: self.terminal.take(),
+            interactive: self.interactive,
+        })?;
+        self.reaped = true;
+        Ok(exit)
+    }
+
+    fn kill_and_reap(&mut self) {
+        if !self.reaped {
+            let _ = signal::send(self.child.pidfd.as_fd(), 9);
+            let _ = supervise::reap(self.child.pidfd.as_fd());
+            self.reaped = true;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_and_reap();
     }
 }

@@ -1,1 +1,39 @@
-//! Every unsafe block and raw system call of minidock.
+//! Every `unsafe` block and raw system call of minidock, behind safe functions.
+//!
+//! rustix is the first choice everywhere; this crate holds only what it lacks, or what needs an argument that only the
+//! whole can give (a clone that shares memory, signal dispositions). Functions take and return owned or borrowed
+//! descriptors, C strings and [`Errno`], never raw pointers, and none allocates once a child exists, so that all of them
+//! can be called between [`clone`](clone::clone) and [`execve`](exec::execve).
+//!
+//! | module | system calls |
+//! |---|---|
+//! | [`clone`] | clone(2) with namespaces and a pidfd |
+//! | [`exec`] | execve(2) |
+//! | [`signal`] | rt_sigprocmask, rt_sigaction, signalfd4 |
+//! | [`mount`] | mount_setattr(2) |
+//! | [`net`] | bringing up `lo` |
+//! | [`fd`] | close_range(2), dup onto 0 to 2 |
+//! | [`process`] | _exit, kernel facts about the caller |
+
+pub mod clone;
+pub mod exec;
+pub mod fd;
+pub mod mount;
+pub mod net;
+pub mod process;
+pub mod signal;
+
+pub use rustix::io::Errno;
+
+/// The result of one system call.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the `-1` of a libc wrapper into the errno it set.
+fn check(result: libc::c_long) -> Result<libc::c_long> {
+    if result == -1 { Err(last_errno()) } else { Ok(result) }
+}
+
+fn last_errno() -> Errno {
+    let raw = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    Errno::from_raw_os_error(raw)
+}

@@ -1,0 +1,246 @@
+//! The new process, from its birth to the container's program: it walks the plan.
+//!
+//! It may share the supervisor's memory (see [`minidock_sys::clone`]), so it allocates nothing, takes no lock, and touches
+//! nothing but its own stack: every string was made beforehand.
+
+mod dev;
+mod identity;
+mod mounts;
+mod place;
+mod rootfs;
+mod text;
+
+pub(crate) use dev::DEVICES;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use minidock_sys::signal::SignalSet;
+use minidock_sys::{Errno, exec, fd, net, signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
+use rustix::net::RecvFlags;
+use rustix::process::Signal;
+use rustix::termios::Winsize;
+
+use crate::plan::Plan;
+use crate::plan::step::{Owner, SelfMap, Step};
+use crate::report::{During as _, Fail, Phase, Reporter};
+
+/// What the supervisor prepared for the child.
+#[derive(Debug)]
+pub(crate) struct Birth<'a> {
+    pub plan: &'a Plan,
+    /// Our end of the socketpair.
+    pub channel: BorrowedFd<'a>,
+    /// The supervisor's end, of which the child has a copy that it must not keep.
+    pub supervisor_end: BorrowedFd<'a>,
+    /// What becomes descriptors 0, 1 and 2.
+    pub stdio: [Given<'a>; 3],
+    /// The size of the container's terminal.
+    pub window: Option<Winsize>,
+}
+
+/// One of the container's standard descriptors. None of those passed here is itself 0, 1 or 2.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Given<'a> {
+    /// The caller's own stays in place.
+    Callers,
+    /// The null device.
+    Null(BorrowedFd<'a>),
+    /// An end of a pipe that the supervisor made for the container.
+    Pipe(BorrowedFd<'a>),
+}
+
+/// What steps leave for later steps.
+#[derive(Debug, Default)]
+struct Found {
+    /// The container's root folder.
+    root: Option<OwnedFd>,
+    /// The empty folder that masked folders show: the mount point, before anything covers it.
+    empty: Option<OwnedFd>,
+    /// The first mask of a folder, which the others are clones of.
+    mask: Option<OwnedFd>,
+    working_directory: Option<OwnedFd>,
+    /// The container's end of its terminal.
+    terminal: Option<OwnedFd>,
+}
+
+impl Found {
+    fn root(&self) -> Result<BorrowedFd<'_>, Fail> {
+        self.root.as_ref().map(|root| root.as_fd()).ok_or(Fail::new(Phase::Act, Errno::BADF))
+    }
+}
+
+/// The exit status of a child that could not become the program; the report says more.
+const FAILED: u8 = 125;
+
+/// The child's whole life before the program. Returns only on failure, which it has reported by then.
+pub(crate) fn live(birth: &Birth<'_>) -> u8 {
+    signal::reset_dispositions();
+    fd::close_copy(birth.supervisor_end);
+    let reporter = Reporter(birth.channel);
+    let mut found = Found::default();
+    for (number, step) in birth.plan.steps.iter().enumerate() {
+        match walk(birth, &mut found, step) {
+            Ok(None) => {}
+            Ok(Some(fell_back)) => reporter.fell_back(number, fell_back),
+            Err(fail) => {
+                reporter.failed(number, fail);
+                return FAILED;
+            }
+        }
+    }
+    FAILED
+}
+
+/// Does one step. `Some` says that its fallback was taken, and why.
+fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail>, Fail> {
+    match step {
+        Step::MountFs(fs) => return mounts::mount_fs(found.root()?, fs),
+        Step::DieWithSupervisor => die_with_supervisor(birth.channel),
+        Step::MapOwnIds(map) => map_own_ids(map),
+        Step::AwaitIdMaps => await_id_maps(birth.channel),
+        Step::BecomeRoot => identity::become_root(),
+        Step::OomScoreAdj(value) => write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act),
+        Step::MakeMountsPrivate => mounts::make_private(),
+        Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
+        Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
+        Step::Bind(bind) => mounts::bind(found.root()?, bind),
+        Step::FillDev => dev::fill(found.root()?),
+        Step::OpenTerminal => {
+            found.terminal = Some(dev::open_terminal(found.root()?, birth.window, &Reporter(birth.channel))?);
+            Ok(())
+        }
+        Step::Mask(path) => mounts::mask(found, path),
+        Step::ReadOnlyPath(path) => mounts::make_path_read_only(found.root()?, path),
+        Step::ReadOnlyRoot => mounts::make_root_read_only(found.root()?),
+        Step::FindWorkingDirectory { path, owner } => {
+            found.working_directory = Some(rootfs::working_directory(found.root()?, path, *owner)?);
+            Ok(())
+        }
+        Step::PivotRoot => rootfs::pivot(found.root()?),
+        Step::MoveRoot => rootfs::move_over(found.root()?),
+        Step::Hostname(name) => rustix::system::sethostname(name.to_bytes()).during(Phase::Act),
+        Step::Domainname(name) => rustix::system::setdomainname(name.to_bytes()).during(Phase::Act),
+        Step::LoopbackUp => net::loopback_up().during(Phase::Act),
+        Step::EnterWorkingDirectory => match &found.working_directory {
+            Some(folder) => rustix::process::fchdir(folder).during(Phase::Act),
+            None => Ok(()),
+        },
+        Step::Umask(mask) => {
+            rustix::process::umask(Mode::from_raw_mode(*mask & 0o777));
+            Ok(())
+        }
+        Step::ResourceLimit { resource, limit, .. } => {
+            rustix::process::setrlimit(*resource, limit.clone()).during(Phase::Act)
+        }
+        Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).during(Phase::Act),
+        Step::BoundCapabilities(keep) => identity::bound_capabilities(*keep),
+        Step::BecomeUser { owner, groups, keep_capabilities } => {
+            identity::become_user(*owner, groups.as_deref(), *keep_capabilities)
+        }
+        Step::SetCapabilities(sets) => identity::set_capabilities(sets),
+        Step::NewSession => rustix::process::setsid().map(drop).during(Phase::Act),
+        Step::Stdio { owner } => put_stdio(birth, found, *owner),
+        Step::Execute => Err(execute(birth)),
+    }?;
+    Ok(None)
+}
+
+fn die_with_supervisor(channel: BorrowedFd<'_>) -> Result<(), Fail> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Phase::Act)?;
+    // Had it died just before, nobody would send the signal: but then the other end of the channel is closed.
+    let mut fds = [PollFd::new(&channel, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).during(Phase::Act)?;
+    if fds[0].revents().contains(PollFlags::HUP) { Err(Fail::new(Phase::Act, Errno::PIPE)) } else { Ok(()) }
+}
+
+/// The kernel takes a group map from an unprivileged writer only once setgroups(2) is denied (user_namespaces(7)).
+fn map_own_ids(map: &SelfMap) -> Result<(), Fail> {
+    match write_file(c"/proc/self/setgroups", c"deny") {
+        // Absent before Linux 3.19, where it is not needed.
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(Fail::new(Phase::Act, errno)),
+    }
+    write_file(c"/proc/self/uid_map", &map.uid).during(Phase::Act)?;
+    write_file(c"/proc/self/gid_map", &map.gid).during(Phase::Act)
+}
+
+fn write_file(path: &CStr, content: &CStr) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // These files of the kernel's take a write as a whole or not at all.
+    rustix::io::write(&file, content.to_bytes()).map(drop)
+}
+
+fn await_id_maps(channel: BorrowedFd<'_>) -> Result<(), Fail> {
+    let mut byte = [0_u8; 1];
+    match rustix::net::recv(channel, &mut byte, RecvFlags::empty()).during(Phase::Act)? {
+        (1, _) => Ok(()),
+        _ => Err(Fail::new(Phase::Act, Errno::PIPE)),
+    }
+}
+
+fn put_stdio(birth: &Birth<'_>, found: &Found, owner: Owner) -> Result<(), Fail> {
+    let terminal = found.terminal.as_ref().map(|terminal| terminal.as_fd());
+    if let Some(terminal) = terminal {
+        rustix::process::ioctl_tiocsctty(terminal).during(Phase::Act)?;
+    }
+    for (number, given) in birth.stdio.iter().enumerate() {
+        let (fd, ours) = match (terminal, *given) {
+            (Some(terminal), _) => (terminal, true),
+            (None, Given::Pipe(fd)) => (fd, true),
+            (None, Given::Null(fd)) => (fd, false),
+            (None, Given::Callers) => continue,
+        };
+        // So that a program that runs as another user can open `/dev/stdout`. Where that user has no id on the host,
+        // there is nobody to give it to.
+        if ours && !owner.uid.is_root() {
+            let _ = rustix::fs::fchown(fd, Some(owner.uid), None);
+        }
+        match number {
+            0 => rustix::stdio::dup2_stdin(fd),
+            1 => rustix::stdio::dup2_stdout(fd),
+            _ => rustix::stdio::dup2_stderr(fd),
+        }
+        .during(Phase::Act)?;
+    }
+    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+        .into_iter()
+        .try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))
+        .during(Phase::Act)
+}
+
+/// Returns why no candidate could be executed.
+fn execute(birth: &Birth<'_>) -> Fail {
+    if let Err(errno) = fd::close_all_but_stdio_and(birth.channel) {
+        return Fail::new(Phase::Act, errno);
+    }
+    Reporter(birth.channel).executing(0);
+    if let Err(errno) = signal::set_mask(&SignalSet::empty()) {
+        return Fail::new(Phase::Act, errno);
+    }
+    let command = &birth.plan.command;
+    let mut why = Fail::new(Phase::NotFound, Errno::NOENT);
+    for (number, path) in command.candidates.iter().enumerate() {
+        let (phase, errno) = match place::reachable_by_name(path) {
+            Ok(()) => match exec::execve(path, &command.argv, &command.envp) {
+                // The file is there, so what is missing is its interpreter.
+                Errno::NOENT => (Phase::Interpreter, Errno::NOENT),
+                errno => (Phase::Program, errno),
+            },
+            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            Err(errno) => (Phase::Program, errno),
+        };
+        let index = u32::try_from(number).unwrap_or(u32::MAX);
+        // As shells do: one that may not be executed does not end the search, but is the reason given at its end.
+        if errno != Errno::ACCESS || why.phase == Phase::NotFound {
+            why = Fail { phase, errno, index };
+        }
+        if !matches!(errno, Errno::ACCESS | Errno::NOENT) {
+            break;
+        }
+    }
+    why
+}

@@ -1,0 +1,251 @@
+//! A Spec as an ordered list of kernel steps.
+//!
+//! [`plan`] is a pure function: it decides, and touches nothing. What it returns can be printed and compared without a
+//! kernel. The order of the steps is the design:
+//!
+//! 1. The container's life is tied to the supervisor's before anything else, so that no death leaves an orphan.
+//! 2. Ids are mapped before any mount, for what the child may do depends on them.
+//! 3. Mounts become private before the first mount is made, so that none is seen outside.
+//! 4. The root file system, then the Spec's mounts in the Spec's order. All of it happens while the host's root is still
+//!    there: sources are found on it, and the kernel refuses a new proc or sysfs once no complete one is in sight.
+//! 5. Read-only paths before masked ones, because a mask inside a read-only path has to stay on top.
+//! 6. The working directory is made before the root becomes read-only, and the root becomes read-only last of all.
+//! 7. After the pivot nothing of the host's can be named any more.
+//! 8. Privileges go in the order in which the kernel lets them go: the bounding set while `CAP_SETPCAP` is held, groups
+//!    before the user, capabilities last.
+
+mod ids;
+mod mounts;
+mod process;
+mod refuse;
+pub(crate) mod step;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
+use minidock_sys::clone::Namespaces;
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+
+pub(crate) use ids::IdMaps;
+pub(crate) use process::Command;
+
+use self::ids::Maps;
+use self::step::{Overlay, Step};
+use crate::{Host, Launch, PlanError, Rootfs};
+
+/// Everything that the new process does between its birth and the container's program, in order.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) id_maps: IdMaps,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) command: Command,
+    /// Defaults that this host cannot give, one sentence each.
+    pub(crate) notes: Vec<String>,
+    pub(crate) terminal: bool,
+    pub(crate) interactive: bool,
+    /// Rows and columns that the Spec wants for the terminal.
+    pub(crate) console_size: Option<(u16, u16)>,
+}
+
+/// One line per step.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// Translates a launch for a host.
+///
+/// # Errors
+/// A [`PlanError`] names the first field of the Spec that cannot be honoured.
+pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
+    let spec = launch.spec;
+    refuse::refuse_unsupported(spec)?;
+    let process = spec.process().as_ref().ok_or(PlanError::Missing { field: "process" })?;
+    let linux = spec.linux().as_ref().ok_or(PlanError::Missing { field: "linux" })?;
+    let terminal = process.terminal().unwrap_or(false);
+    if terminal != launch.terminal {
+        return Err(PlanError::TerminalMismatch { spec: terminal });
+    }
+    let namespaces = namespaces(linux)?;
+    let maps = Maps::of(linux)?;
+
+    let mut steps = vec![Step::DieWithSupervisor];
+    let id_maps = match maps.own(host) {
+        Some(own) => {
+            steps.push(Step::MapOwnIds(own));
+            IdMaps::Own
+        }
+        None => {
+            let by_parent = maps.by_parent(host)?;
+            steps.push(Step::AwaitIdMaps);
+            if !maps.caller_is_root(host) {
+                steps.push(Step::BecomeRoot);
+            }
+            by_parent
+        }
+    };
+    if let Some(adjustment) = process.oom_score_adj() {
+        steps.push(Step::OomScoreAdj(c_string("process.oomScoreAdj", adjustment.to_string().as_bytes())?));
+    }
+    let mut notes = Vec::new();
+    let groups_fixed = matches!(id_maps, IdMaps::Own);
+    let user = process::user(process, &maps, groups_fixed)?;
+    push_mounts(&mut steps, &mut notes, launch, &mounts::Context { kernel: host.kernel, namespaces, maps: &maps })?;
+    push_seal(&mut steps, spec, process::working_directory(process)?, user.owner);
+    steps.push(if host.pivot_root { Step::PivotRoot } else { Step::MoveRoot });
+    push_names(&mut steps, spec, namespaces)?;
+    process::push_process(&mut steps, process, user)?;
+
+    Ok(Plan {
+        namespaces,
+        id_maps,
+        steps,
+        command: Command::of(process)?,
+        notes,
+        terminal,
+        interactive: launch.interactive,
+        console_size: process.console_size().map(|size| (clamp(size.height()), clamp(size.width()))),
+    })
+}
+
+fn clamp(cells: u64) -> u16 {
+    u16::try_from(cells).unwrap_or(u16::MAX)
+}
+
+/// The root file system, the Spec's mounts, the terminal, and what the Spec hides or protects.
+fn push_mounts(
+    steps: &mut Vec<Step>,
+    notes: &mut Vec<String>,
+    launch: &Launch<'_>,
+    context: &mounts::Context<'_>,
+) -> Result<(), PlanError> {
+    steps.push(Step::MakeMountsPrivate);
+    steps.push(rootfs(launch, context.kernel)?);
+    mounts::push_mounts(steps, notes, launch.spec.mounts().as_deref().unwrap_or_default(), context)?;
+    if launch.terminal {
+        if !mounts::has_devpts(launch.spec) {
+            return Err(PlanError::Missing { field: "mounts of type devpts at /dev/pts, which process.terminal needs" });
+        }
+        steps.push(Step::OpenTerminal);
+    }
+    let linux = launch.spec.linux().as_ref();
+    for path in linux.and_then(|linux| linux.readonly_paths().as_deref()).unwrap_or_default() {
+        steps.push(Step::ReadOnlyPath(relative("linux.readonlyPaths", Path::new(path))?));
+    }
+    for path in linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default() {
+        steps.push(Step::Mask(relative("linux.maskedPaths", Path::new(path))?));
+    }
+    Ok(())
+}
+
+/// The last changes to the root file system.
+fn push_seal(steps: &mut Vec<Step>, spec: &Spec, working_directory: CString, owner: step::Owner) {
+    steps.push(Step::FindWorkingDirectory { path: working_directory, owner });
+    if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
+        steps.push(Step::ReadOnlyRoot);
+    }
+}
+
+fn push_names(steps: &mut Vec<Step>, spec: &Spec, namespaces: Namespaces) -> Result<(), PlanError> {
+    let own_uts = namespaces.contains(Namespaces::UTS);
+    for (name, field) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
+        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
+        if !own_uts {
+            let detail = Some("it needs a uts namespace of the container's own".to_owned());
+            return Err(PlanError::Unsupported { field, detail });
+        }
+        let name = c_string(field, name.as_bytes())?;
+        steps.push(if field == "hostname" { Step::Hostname(name) } else { Step::Domainname(name) });
+    }
+    if namespaces.contains(Namespaces::NETWORK) {
+        steps.push(Step::LoopbackUp);
+    }
+    Ok(())
+}
+
+fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
+    let mut set = Namespaces::NONE;
+    for namespace in linux.namespaces().as_deref().unwrap_or_default() {
+        if let Some(path) = namespace.path() {
+            let detail = Some(path.display().to_string());
+            return Err(PlanError::Unsupported { field: "linux.namespaces[].path", detail });
+        }
+        set = set.with(match namespace.typ() {
+            LinuxNamespaceType::Mount => Namespaces::MOUNT,
+            LinuxNamespaceType::Cgroup => Namespaces::CGROUP,
+            LinuxNamespaceType::Uts => Namespaces::UTS,
+            LinuxNamespaceType::Ipc => Namespaces::IPC,
+            LinuxNamespaceType::User => Namespaces::USER,
+            LinuxNamespaceType::Pid => Namespaces::PID,
+            LinuxNamespaceType::Network => Namespaces::NETWORK,
+            LinuxNamespaceType::Time => {
+                return Err(PlanError::Unsupported { field: "linux.namespaces", detail: Some("time".to_owned()) });
+            }
+        });
+    }
+    for (needed, field) in [
+        (Namespaces::USER, "linux.namespaces of type user"),
+        (Namespaces::MOUNT, "linux.namespaces of type mount"),
+    ] {
+        if !set.contains(needed) {
+            return Err(PlanError::Missing { field });
+        }
+    }
+    Ok(set)
+}
+
+fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {
+    let mountpoint = absolute("the mount point", launch.mountpoint)?;
+    match launch.rootfs {
+        Rootfs::Bind(source) => Ok(Step::BindRootfs { source: absolute("the root file system", source)?, mountpoint }),
+        Rootfs::Overlay { lower, upper, work, volatile } => {
+            if lower.is_empty() {
+                return Err(PlanError::Missing { field: "layers of the root file system" });
+            }
+            let lower = lower.iter().map(|layer| absolute("a layer", layer)).collect::<Result<_, _>>()?;
+            Ok(Step::MountOverlay(Overlay {
+                lower,
+                upper: absolute("the upper layer", upper)?,
+                work: absolute("the overlay's work folder", work)?,
+                volatile: *volatile,
+                one_by_one: kernel >= (6, 7),
+                mountpoint,
+            }))
+        }
+    }
+}
+
+/// A path of the host's. Relative ones are refused: the child changes its working directory.
+fn absolute(what: &'static str, path: &Path) -> Result<CString, PlanError> {
+    if !path.is_absolute() {
+        return Err(PlanError::NotAbsolute { what, path: path.to_owned() });
+    }
+    c_string(what, path.as_os_str().as_bytes())
+}
+
+/// A path of the container's, relative to its root. `..` at the root stays there, as everywhere in a file system.
+fn relative(field: &'static str, path: &Path) -> Result<CString, PlanError> {
+    if !path.is_absolute() {
+        return Err(PlanError::NotAbsolute { what: field, path: path.to_owned() });
+    }
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.as_bytes()),
+            // The kernel resolves it, after symbolic links.
+            Component::ParentDir => parts.push(b".."),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    if parts.is_empty() { c_string(field, b".") } else { c_string(field, &parts.join(&b'/')) }
+}
+
+fn c_string(field: &'static str, bytes: &[u8]) -> Result<CString, PlanError> {
+    CString::new(bytes).map_err(|_| PlanError::ZeroByte { field, text: String::from_utf8_lossy(bytes).into_owned() })
+}

@@ -1,0 +1,72 @@
+//! Copying bytes from one descriptor to another, a piece at a time, as poll(2) allows.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use minidock_sys::Errno;
+use rustix::event::PollFlags;
+
+/// An end of a relay: the supervisor's own, closed with the relay, or one of the caller's standard descriptors.
+#[derive(Debug)]
+pub(crate) enum End {
+    Ours(OwnedFd),
+    Callers(BorrowedFd<'static>),
+}
+
+impl AsFd for End {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Ours(fd) => fd.as_fd(),
+            Self::Callers(fd) => *fd,
+        }
+    }
+}
+
+const SIZE: usize = 16 * 1024;
+
+/// One direction. Holds at most [`SIZE`] bytes; reads only when it has written what it holds.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    from: End,
+    to: End,
+    buffer: Vec<u8>,
+    written: usize,
+    filled: usize,
+}
+
+/// Whether a relay goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// The source has ended or the sink takes no more. Dropping the relay closes what is ours, which tells the other side.
+    Done,
+}
+
+impl Relay {
+    pub(crate) fn new(from: End, to: End) -> Self {
+        Self { from, to, buffer: vec![0; SIZE], written: 0, filled: 0 }
+    }
+
+    /// What to wait for.
+    pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        if self.written < self.filled { (self.to.as_fd(), PollFlags::OUT) } else { (self.from.as_fd(), PollFlags::IN) }
+    }
+
+    /// Moves what can be moved now, after poll(2) said that something can.
+    pub(crate) fn step(&mut self) -> State {
+        if self.written == self.filled {
+            match rustix::io::read(self.from.as_fd(), &mut self.buffer[..]) {
+                Ok(0) => return State::Done,
+                Ok(count) => (self.written, self.filled) = (0, count),
+                Err(Errno::AGAIN | Errno::INTR) => return State::Open,
+                // A terminal whose other side is closed says EIO.
+                Err(_) => return State::Done,
+            }
+        }
+        match rustix::io::write(self.to.as_fd(), &self.buffer[self.written..self.filled]) {
+            Ok(count) => self.written += count,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return State::Done,
+        }
+        State::Open
+    }
+}

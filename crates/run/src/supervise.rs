@@ -1,0 +1,214 @@
+//! The foreground: one thread that waits for the container's end, passes signals in and bytes through.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use minidock_sys::{Errno, signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr, tcsetwinsize};
+
+use crate::relay::{End, Relay, State};
+use crate::stdio::{self, Outside};
+use crate::{Error, Exit};
+
+/// Everything the loop needs.
+pub(crate) struct Watch<'a> {
+    pub pid: Pid,
+    pub pidfd: BorrowedFd<'a>,
+    pub signals: &'a signal::SignalFd,
+    pub outside: Outside,
+    /// The supervisor's end of the container's terminal.
+    pub terminal: Option<OwnedFd>,
+    pub interactive: bool,
+}
+
+/// The caller's terminal in raw mode: every key goes to the container's terminal, which gives keys their meaning.
+struct RawTerminal(Termios);
+
+impl RawTerminal {
+    fn enter() -> Option<Self> {
+        let stdin = rustix::stdio::stdin();
+        let before = tcgetattr(stdin).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin, OptionalActions::Drain, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.0);
+    }
+}
+
+/// Which way a relay goes; those that bring output are drained after the container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
+    let raw = (watch.terminal.is_some() && watch.interactive && isatty(rustix::stdio::stdin())).then(RawTerminal::enter);
+    let mut relays = relays(&mut watch)?;
+    let mut ended_by: Option<i32> = None;
+    loop {
+        let ready = wait(&watch, &relays)?;
+        while let Some(number) = watch.signals.next().map_err(Error::supervise("read a signal"))? {
+            if pass_on(&watch, number) == Passed::Killed {
+                ended_by.get_or_insert(number);
+            }
+        }
+        step(&mut relays, &ready.relays);
+        if ready.ended {
+            break;
+        }
+    }
+    let exit = reap(watch.pidfd)?;
+    drain(&watch, relays);
+    drop(raw);
+    Ok(match (exit, ended_by) {
+        (Exit::Signal(9), Some(number)) => Exit::Signal(number),
+        (exit, _) => exit,
+    })
+}
+
+fn relays(watch: &mut Watch<'_>) -> Result<Vec<(Direction, Relay)>, Error> {
+    let callers = |fd| End::Callers(fd);
+    let mut relays = Vec::new();
+    let outside = std::mem::take(&mut watch.outside);
+    if let Some(writer) = outside.stdin {
+        relays.push((Direction::In, Relay::new(callers(rustix::stdio::stdin()), End::Ours(writer))));
+    }
+    if let Some(reader) = outside.stdout {
+        relays.push((Direction::Out, Relay::new(End::Ours(reader), callers(rustix::stdio::stdout()))));
+    }
+    if let Some(reader) = outside.stderr {
+        relays.push((Direction::Out, Relay::new(End::Ours(reader), callers(rustix::stdio::stderr()))));
+    }
+    if let Some(terminal) = &watch.terminal {
+        let copy = || terminal.try_clone().map_err(|source| Error::Supervise { what: "copy a descriptor", source });
+        if watch.interactive {
+            relays.push((Direction::In, Relay::new(callers(rustix::stdio::stdin()), End::Ours(copy()?))));
+        }
+        relays.push((Direction::Out, Relay::new(End::Ours(copy()?), callers(rustix::stdio::stdout()))));
+    }
+    Ok(relays)
+}
+
+struct Ready {
+    ended: bool,
+    relays: Vec<bool>,
+}
+
+fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error> {
+    let mut fds = Vec::with_capacity(relays.len() + 2);
+    fds.push(PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN));
+    fds.push(PollFd::new(watch.signals, PollFlags::IN));
+    fds.extend(relays.iter().map(|(_, relay)| {
+        let (fd, interest) = relay.interest();
+        PollFd::from_borrowed_fd(fd, interest)
+    }));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => return Err(Error::supervise("wait for the container")(errno)),
+    }
+    let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    Ok(Ready { ended: ready(&fds[0]), relays: fds[2..].iter().map(ready).collect() })
+}
+
+/// Moves what is ready; a relay that is done is dropped, which closes its pipe.
+fn step(relays: &mut Vec<(Direction, Relay)>, ready: &[bool]) {
+    let mut ready = ready.iter();
+    relays.retain_mut(|(_, relay)| !ready.next().is_some_and(|ready| *ready) || relay.step() == State::Open);
+}
+
+/// The last bytes of output. All writers died with the pid namespace, so the end comes; only a reader of ours who has
+/// stopped reading can delay it, and a signal ends that.
+fn drain(watch: &Watch<'_>, mut relays: Vec<(Direction, Relay)>) {
+    relays.retain(|(direction, _)| *direction == Direction::Out);
+    while !relays.is_empty() {
+        let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(watch.signals, PollFlags::IN)];
+        fds.extend(relays.iter().map(|(_, relay)| {
+            let (fd, interest) = relay.interest();
+            PollFd::from_borrowed_fd(fd, interest)
+        }));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let ready: Vec<bool> = fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        while let Ok(Some(number)) = watch.signals.next() {
+            if ENDING.contains(&number) {
+                return;
+            }
+        }
+        step(&mut relays, &ready);
+    }
+}
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGPIPE: i32 = 13;
+const SIGTERM: i32 = 15;
+const SIGCHLD: i32 = 17;
+const SIGURG: i32 = 23;
+const SIGWINCH: i32 = 28;
+
+/// Signals by which people and systems ask a program to end.
+const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    On,
+    Killed,
+}
+
+fn pass_on(watch: &Watch<'_>, number: i32) -> Passed {
+    match number {
+        SIGWINCH => {
+            if let (Some(terminal), Some(size)) = (&watch.terminal, stdio::window()) {
+                let _ = tcsetwinsize(terminal, size);
+            }
+        }
+        // About the supervisor's own children and descriptors.
+        SIGCHLD | SIGPIPE | SIGURG => {}
+        number if ENDING.contains(&number) && discarded(watch.pid, number) => {
+            let _ = signal::send(watch.pidfd, 9);
+            return Passed::Killed;
+        }
+        number => {
+            let _ = signal::send(watch.pidfd, number);
+        }
+    }
+    Passed::On
+}
+
+/// Whether the kernel would throw the signal away because the process is the first of its pid namespace and has neither a
+/// handler for it, nor ignores or blocks it (pid_namespaces(7)).
+fn discarded(pid: Pid, number: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let has = |field: &str| {
+        let set = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+        set.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|set| set >> (number - 1) & 1 == 1)
+    };
+    !status.is_empty() && !["SigCgt", "SigIgn", "SigBlk"].into_iter().any(has)
+}
+
+/// Takes the end of the container's first process.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Exit, Error> {
+    loop {
+        match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => {
+                if let Some(code) = status.exit_status() {
+                    return Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+                }
+                return Ok(Exit::Signal(status.terminating_signal().unwrap_or(9)));
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::supervise("wait for the container")(errno)),
+        }
+    }
+}
