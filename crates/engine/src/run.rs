@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, Platform};
-use minidock_run::{Launch, Rootfs};
+use minidock_run::{Launch, Provision, Rootfs};
 use minidock_store::{
-    Container, ContainerState, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
+    Container, ContainerState, IdMap, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
@@ -117,13 +117,18 @@ impl Engine {
             }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        user::resolve(wanted, &read("/etc/passwd")?, &read("/etc/group")?).map_err(|source| {
-            Error::User {
+        let mut user = user::resolve(wanted, &read("/etc/passwd")?, &read("/etc/group")?).map_err(
+            |source| Error::User {
                 image: request.image.clone(),
                 user: wanted.to_owned(),
                 source,
-            }
-        })
+            },
+        )?;
+        if self.caller.id_map() == IdMap::Single {
+            // The kernel lets a caller with one id neither have nor drop further groups.
+            user.additional_gids.clear();
+        }
+        Ok(user)
     }
 
     fn create(
@@ -199,9 +204,11 @@ impl Engine {
             work: container.folder().join("work"),
             volatile: true,
         };
+        let provide = provisions(config);
         let launch = Launch {
             spec: &spec,
             rootfs: &rootfs,
+            provide: &provide,
             interactive: request.interactive,
             terminal: wishes.terminal,
             mountpoint: &mountpoint,
@@ -248,6 +255,17 @@ fn check_platform(
         }
         _ => Ok(()),
     }
+}
+
+/// What Docker's containers have beside the image's files: `/etc/mtab`, and a folder for each volume.
+fn provisions(config: &ImageConfig) -> Vec<Provision> {
+    let mut provide = vec![Provision::Link {
+        path: "/etc/mtab".into(),
+        target: "/proc/mounts".into(),
+    }];
+    let volumes = config.config.volumes.keys();
+    provide.extend(volumes.map(|v| Provision::Folder(Path::new("/").join(v))));
+    provide
 }
 
 /// Writes the container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.

@@ -282,7 +282,7 @@ pub fn build(
         .user(user)
         .args(command(config, wishes))
         .env(environment(config, wishes, facts))
-        .cwd(workdir)
+        .cwd(Path::new("/").join(workdir))
         .capabilities(capabilities)
         .no_new_privileges(true)
         .rlimits(Vec::new())

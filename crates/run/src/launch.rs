@@ -23,6 +23,20 @@ pub enum Rootfs {
     },
 }
 
+/// Something the root file system is to have, made where it is missing. What is there already stays, whatever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provision {
+    /// A folder (mode 0755), with its parents. Links of the image's are followed inside it.
+    Folder(PathBuf),
+    /// A symbolic link.
+    Link {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+}
+
 /// One container to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch<'a> {
@@ -30,6 +44,8 @@ pub struct Launch<'a> {
     pub spec: &'a Spec,
     /// The root file system.
     pub rootfs: &'a Rootfs,
+    /// Made in the root file system before anything is mounted in it.
+    pub provide: &'a [Provision],
     /// `-i`: the caller's stdin reaches the container. Without it the container reads the null device.
     pub interactive: bool,
     /// `-t`: the container's stdio is a terminal of its own. Has to agree with the Spec's `process.terminal`.

@@ -45,7 +45,7 @@ mod supervise;
 pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;
-pub use launch::{Launch, Rootfs};
+pub use launch::{Launch, Provision, Rootfs};
 pub use plan::{Plan, plan};
 pub use render::{Cause, StepFailure};
 pub use running::{Running, start, start_on};

@@ -80,6 +80,8 @@ const FAILED: u8 = 125;
 pub(crate) fn live(birth: &Birth<'_>) -> u8 {
     signal::reset_dispositions();
     fd::close_copy(birth.supervisor_end);
+    // What is made inside has the modes that are written here, not those that the caller's umask leaves of them.
+    rustix::process::umask(Mode::empty());
     let reporter = Reporter(birth.channel);
     let mut found = Found::default();
     for (number, step) in birth.plan.steps.iter().enumerate() {
@@ -107,6 +109,8 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::MakeMountsPrivate => mounts::make_private(),
         Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
         Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
+        Step::ProvideFolder(path) => rootfs::provide_folder(found.root()?, path),
+        Step::ProvideLink { folder, name, target } => rootfs::provide_link(found.root()?, folder, name, target),
         Step::Bind(bind) => mounts::bind(found.root()?, bind),
         Step::FillDev => dev::fill(found.root()?),
         Step::OpenTerminal => {

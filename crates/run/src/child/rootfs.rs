@@ -99,6 +99,19 @@ fn in_one_call(overlay: &Overlay) -> Result<OwnedFd, Fail> {
     open_path(mountpoint).during(Phase::Attach)
 }
 
+/// Whatever the image has there is the image's business; only what cannot be made is a failure.
+pub(super) fn provide_folder(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Fail> {
+    place::open_or_make(root, path, true, Make::Folder).map(drop)
+}
+
+pub(super) fn provide_link(root: BorrowedFd<'_>, folder: &CStr, name: &CStr, target: &CStr) -> Result<(), Fail> {
+    let folder = place::open_or_make(root, folder, true, Make::Folder)?;
+    match rustix::fs::symlinkat(target, &folder, name) {
+        Err(Errno::EXIST) => Ok(()),
+        result => result.during(Phase::Make),
+    }
+}
+
 /// The working directory, resolved inside. No magic link leads to it, so it cannot be a folder of the host's that some
 /// descriptor refers to.
 pub(super) fn working_directory(root: BorrowedFd<'_>, path: &CStr, owner: Owner) -> Result<OwnedFd, Fail> {

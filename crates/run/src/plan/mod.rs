@@ -35,7 +35,7 @@ pub(crate) use process::Command;
 
 use self::ids::Maps;
 use self::step::{Overlay, Step};
-use crate::{Host, Launch, PlanError, Rootfs};
+use crate::{Host, Launch, PlanError, Provision, Rootfs};
 
 /// Everything that the new process does between its birth and the container's program, in order.
 #[derive(Debug)]
@@ -127,6 +127,9 @@ fn push_mounts(
 ) -> Result<(), PlanError> {
     steps.push(Step::MakeMountsPrivate);
     steps.push(rootfs(launch, context.kernel)?);
+    for provision in launch.provide {
+        steps.push(provide(provision)?);
+    }
     mounts::push_mounts(steps, notes, launch.spec.mounts().as_deref().unwrap_or_default(), context)?;
     if launch.terminal {
         if !mounts::has_devpts(launch.spec) {
@@ -198,6 +201,21 @@ fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
         }
     }
     Ok(set)
+}
+
+fn provide(provision: &Provision) -> Result<Step, PlanError> {
+    const FIELD: &str = "path to provide";
+    match provision {
+        Provision::Folder(path) => Ok(Step::ProvideFolder(relative(FIELD, path)?)),
+        Provision::Link { path, target } => {
+            let name = path.file_name().ok_or(PlanError::Missing { field: "name of a link to provide" })?;
+            Ok(Step::ProvideLink {
+                folder: relative(FIELD, path.parent().unwrap_or(Path::new("/")))?,
+                name: c_string(FIELD, name.as_bytes())?,
+                target: c_string(FIELD, target.as_os_str().as_bytes())?,
+            })
+        }
+    }
 }
 
 fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {

@@ -27,6 +27,10 @@ pub(crate) enum Step {
     MountOverlay(Overlay),
     /// Bind the folder that is the root file system to the mount point.
     BindRootfs { source: CString, mountpoint: CString },
+    /// Make a folder that the root file system lacks.
+    ProvideFolder(CString),
+    /// Make a symbolic link that the root file system lacks.
+    ProvideLink { folder: CString, name: CString, target: CString },
     /// Mount a file system.
     MountFs(FsMount),
     /// Make part of the host's tree visible inside.
@@ -185,6 +189,10 @@ impl Display for Step {
                 if overlay.volatile { write!(f, ", volatile") } else { Ok(()) }
             }
             Self::BindRootfs { source, .. } => write!(f, "bind the root file system {}", text(source)),
+            Self::ProvideFolder(path) => write!(f, "make the folder /{}", text(path)),
+            Self::ProvideLink { folder, name, target } => {
+                write!(f, "make the link /{}/{} to {}", text(folder), text(name), text(target))
+            }
             Self::MountFs(fs) => {
                 write!(f, "mount {} on {}", text(&fs.fs_type), fs.target)?;
                 if fs.data.is_empty() { Ok(()) } else { write!(f, " ({})", text(&fs.data)) }
