@@ -54,14 +54,13 @@ impl Engine {
     }
 
     fn check_unused(&self, subject: &str, image_id: &str, force: bool) -> Result<(), Error> {
+        self.store.remove_left_containers()?;
         for container in self.store.containers()? {
             let Some(state) = container.state()? else {
                 continue;
             };
             let running = state.is_alive();
-            // One that was to be removed at its end and is dead was left by a killed process.
-            let counts = running || !(force || state.auto_remove);
-            if state.image_id == image_id && counts {
+            if state.image_id == image_id && (running || !force) {
                 return Err(Error::InUse {
                     subject: format!("cannot remove image {subject}"),
                     container: state.id[..12.min(state.id.len())].to_owned(),

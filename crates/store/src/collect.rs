@@ -44,6 +44,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or changed.
     pub fn collect(&self) -> Result<Collected, StoreError> {
+        self.remove_left_containers()?;
         let mark = self.path("tmp").join("collect-later");
         let Some(lock) = Lock::try_exclusive(&self.lock_file("store"))? else {
             File::create(&mark).map_err(StoreError::io("create", &mark))?;

@@ -1,4 +1,7 @@
 //! Containers on disk: `containers/<id>/` and `names/<name>`.
+//!
+//! Whoever runs a container holds the lock of its folder for as long as it lives. A container that is to be removed when
+//! it ends (`--rm`) and whose lock is free was left by a killed process: whoever comes across it removes it.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -6,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +17,9 @@ use crate::fs::{
     Durability, Lock, LockMode, make_dir, random_hex, read_json, replace, replace_json,
 };
 use crate::{IdMap, RootAttributes, Store, StoreError};
+
+/// The file in a container's folder that its supervisor keeps locked.
+const LOCK: &str = "lock";
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +107,8 @@ pub struct Container {
     id: String,
     folder: PathBuf,
     store: Store,
+    /// Held by the process that made the container.
+    supervised: Option<Arc<Lock>>,
 }
 
 impl Store {
@@ -121,10 +130,11 @@ impl Store {
         state: &ContainerState,
     ) -> Result<Container, StoreError> {
         let folder = self.path("containers").join(&state.id);
-        let container = Container {
+        let mut container = Container {
             id: state.id.clone(),
             folder: folder.clone(),
             store: self.clone(),
+            supervised: None,
         };
         // Holding the store shared, so that nobody collects the image's layers before the state
         // that refers to them is there.
@@ -133,6 +143,7 @@ impl Store {
         self.claim_name(new.name, &state.id)?;
         let made = (|| {
             make_dir(&folder)?;
+            container.supervised = Lock::try_exclusive(&folder.join(LOCK))?.map(Arc::new);
             container.write_state(state)?;
             for name in ["upper", "work", "rootfs"] {
                 let path = folder.join(name);
@@ -169,14 +180,34 @@ impl Store {
                 result => return result.map_err(StoreError::io("create", &link)),
             }
             let owner = std::fs::read_link(&link).map_err(StoreError::io("read", &link))?;
-            if self.path("containers").join(&owner).exists() {
+            let owner_id = owner.to_string_lossy().into_owned();
+            let taken = self.container(owner_id);
+            if taken.folder.exists() && !taken.remove_if_left()? {
                 return Err(StoreError::NameTaken {
                     name: name.to_owned(),
                     id: owner.to_string_lossy().into_owned(),
                 });
             }
-            std::fs::remove_file(&link).map_err(StoreError::io("remove", &link))?;
+            match std::fs::remove_file(&link) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", &link)(e));
+                }
+                _ => {}
+            }
         }
+    }
+
+    /// Removes containers that killed processes left and that were to be removed at their end.
+    ///
+    /// # Errors
+    /// When one of them cannot be removed.
+    pub fn remove_left_containers(&self) -> Result<(), StoreError> {
+        // No container is half made while this lock is held.
+        let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
+        for container in self.containers()? {
+            container.remove_if_left()?;
+        }
+        Ok(())
     }
 
     /// All containers, in no order.
@@ -198,6 +229,7 @@ impl Store {
             folder: self.path("containers").join(&id),
             id,
             store: self.clone(),
+            supervised: None,
         }
     }
 
@@ -266,6 +298,22 @@ impl Container {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
             .map_err(StoreError::io("change the mode of", &path))?;
         Ok(path)
+    }
+
+    /// Removes a container that was to be removed when it ends, if nobody runs it any more. The caller holds the lock
+    /// under which containers are made.
+    fn remove_if_left(&self) -> Result<bool, StoreError> {
+        let left = match self.state() {
+            Ok(Some(state)) => state.auto_remove,
+            Ok(None) => true,
+            // A damaged state is for the user to see.
+            Err(_) => false,
+        };
+        if !left || Lock::try_exclusive(&self.folder.join(LOCK))?.is_none() {
+            return Ok(false);
+        }
+        self.remove()?;
+        Ok(true)
     }
 
     /// Removes the container: first its name in `containers/`, then its files, then its name.

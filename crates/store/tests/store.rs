@@ -422,6 +422,34 @@ fn a_container_keeps_its_name_and_its_layers_until_it_is_removed() {
 }
 
 #[test]
+fn a_container_that_a_killed_process_left_goes_only_if_it_was_to_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let image = Image::new(&[layer(&[("a", "1")])]);
+    image.add(&store, Some("app")).unwrap();
+    let config = store.image_config(&image.id()).unwrap();
+    let layers = store.image_layers(&image.id(), &config).unwrap();
+    let create = |name: &str, auto_remove: bool| {
+        let mut state = state(&store, name, &image, layers.folders.clone());
+        state.auto_remove = auto_remove;
+        let root = layers.root;
+        store.create_container(&NewContainer { name, root }, &state)
+    };
+    let running = create("running", true).unwrap();
+    // Dropping the value is what the kernel does to a killed process's lock.
+    drop(create("left", true).unwrap());
+    drop(create("kept", false).unwrap());
+    store.remove_left_containers().unwrap();
+    assert!(store.find_container("running").is_ok());
+    assert!(store.find_container("left").is_err());
+    assert!(store.find_container("kept").is_ok());
+    assert!(create("running", true).is_err());
+    assert!(create("kept", true).is_err());
+    drop(running);
+    create("running", true).unwrap();
+}
+
+#[test]
 fn a_name_left_by_a_killed_process_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
