@@ -28,7 +28,7 @@ fn the_process_is_alone(cx: &Context) {
     let host = Running::spawn(cx.program("sleep").arg("86399"));
     let pid = host.pid().as_raw_nonzero();
     assert_eq!(shell(cx, "echo $$"), "1\n");
-    let listed = shell(cx, "ps -o pid,args");
+    let listed = shell(cx, "ps -o pid,args; true");
     let processes: Vec<&str> = listed.lines().skip(1).map(str::trim).collect();
     assert_eq!(processes.len(), 2, "{listed}");
     assert!(processes[0].starts_with("1 "), "{listed}");

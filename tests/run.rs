@@ -164,7 +164,7 @@ fn env_files_are_read_as_docker_reads_them(cx: &Context) {
         "busybox",
         "sh",
         "-c",
-        "env | grep -v -e ^PATH= -e ^HOSTNAME= -e ^HOME= -e ^SHLVL= -e ^PWD=",
+        "env | grep -v -e ^PATH= -e ^HOSTNAME= -e ^HOME= -e ^SHLVL= -e ^PWD= | sort",
     ]);
     command.env("FROM_CALLER", "caller's");
     expect![[r#"
@@ -172,9 +172,9 @@ fn env_files_are_read_as_docker_reads_them(cx: &Context) {
         stdout:
         A=second
         B= spaces stay 
-        QUOTED="quotes stay"
-        FROM_CALLER=caller's
         C=flag
+        FROM_CALLER=caller's
+        QUOTED="quotes stay"
     "#]]
     .assert_eq(&cx.finish(command).snapshot(&[]));
 

@@ -25,7 +25,11 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub fn skip(why: &str) {
     let must_work = std::env::var("MINIDOCK_TEST_MUST_WORK").is_ok_and(|value| value == "1");
     assert!(!must_work, "everything must work here, but {why}");
-    say(&format!("skipped: {why}"));
+    let test = std::thread::current();
+    say(&format!(
+        "skipped {}: {why}",
+        test.name().unwrap_or("a test")
+    ));
 }
 
 /// Prints past the capture of passing tests' output.

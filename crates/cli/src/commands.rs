@@ -59,7 +59,7 @@ fn each(
 /// `minidock load`.
 pub fn load(place: &Place, args: &LoadArgs) -> Result<u8, Failure> {
     let platform = platform(args.platform.as_deref())?;
-    let loaded = match &args.input {
+    let (from, loaded) = match &args.input {
         Some(path) => {
             let failed = |e| Failure::new(format!("cannot open {}", path.display())).caused_by(e);
             let file = std::fs::File::open(path).map_err(failed)?;
@@ -69,7 +69,10 @@ pub fn load(place: &Place, args: &LoadArgs) -> Result<u8, Failure> {
                     path.display()
                 )));
             }
-            place.engine()?.load(file, &platform)
+            (
+                path.display().to_string(),
+                place.engine()?.load(file, &platform),
+            )
         }
         None => {
             let stdin = io::stdin();
@@ -79,9 +82,14 @@ pub fn load(place: &Place, args: &LoadArgs) -> Result<u8, Failure> {
                         .hint("name a file with -i, or pipe an archive in"),
                 );
             }
-            place.engine()?.load(stdin, &platform)
+            (
+                "standard input".to_owned(),
+                place.engine()?.load(stdin, &platform),
+            )
         }
-    }?;
+    };
+    let loaded =
+        loaded.map_err(|e| Failure::from(e).while_trying(format!("cannot load {from}")))?;
     for image in loaded {
         if args.quiet {
             continue;
@@ -145,12 +153,7 @@ pub fn ps(place: &Place, args: &PsArgs) -> Result<u8, Failure> {
         }
         let state = &line.state;
         ids.push_str(&format!("{}\n", cut(&state.id, 12)));
-        let command = state.command.join(" ");
-        let command = if !args.no_trunc && command.chars().count() > 20 {
-            format!("\"{}…\"", command.chars().take(19).collect::<String>())
-        } else {
-            format!("\"{command}\"")
-        };
+        let command = shown_command(&state.command, args.no_trunc);
         let ago = |at: u64| units::duration(now.saturating_sub(at));
         let status = match (line.running, state.exit_code, state.finished) {
             (true, ..) => format!("Up {}", ago(state.created)),
@@ -171,4 +174,37 @@ pub fn ps(place: &Place, args: &PsArgs) -> Result<u8, Failure> {
     }
     print(&if args.quiet { ids } else { table(&rows) })?;
     Ok(0)
+}
+
+/// Program and arguments as Docker shows them: arguments with spaces in single quotes, all of it in double ones.
+fn shown_command(words: &[String], whole: bool) -> String {
+    let quoted = words.iter().enumerate().map(|(i, word)| match i {
+        1.. if word.contains(' ') => format!("'{word}'"),
+        _ => word.clone(),
+    });
+    let command = quoted.collect::<Vec<_>>().join(" ");
+    if whole || command.chars().count() <= 20 {
+        return format!("{command:?}");
+    }
+    format!(
+        "{:?}",
+        command.chars().take(19).chain(['…']).collect::<String>()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_as_docker_shows_them() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(shown_command(&words(&["sh"]), false), "\"sh\"");
+        let long = words(&["/bin/sh", "-c", "echo $GREETING from here"]);
+        assert_eq!(shown_command(&long, false), "\"/bin/sh -c 'echo $G…\"");
+        assert_eq!(
+            shown_command(&long, true),
+            "\"/bin/sh -c 'echo $GREETING from here'\""
+        );
+    }
 }

@@ -24,6 +24,13 @@ impl Failure {
         }
     }
 
+    /// Says what was being done; what was the message becomes the first cause.
+    #[must_use]
+    pub fn while_trying(mut self, what: impl Into<String>) -> Self {
+        self.message = what.into();
+        self
+    }
+
     /// Bad usage: exit code 125.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(message).code(125)

@@ -22,6 +22,7 @@ enum Form {
     Quiet,
     Lines(Stream),
     Bars {
+        stream: Stream,
         all: MultiProgress,
         layers: HashMap<Digest, ProgressBar>,
     },
@@ -42,6 +43,7 @@ impl Progress {
         };
         let form = if terminal {
             Form::Bars {
+                stream,
                 all: MultiProgress::with_draw_target(target),
                 layers: HashMap::new(),
             }
@@ -69,15 +71,19 @@ impl Progress {
                     write_line(*stream, &line);
                 }
             }
-            Form::Bars { all, layers } => show_bars(all, layers, event),
+            Form::Bars {
+                stream,
+                all,
+                layers,
+            } => show_bars(*stream, all, layers, event),
         }
     }
 
-    /// Leaves the bars as they are: what is printed next comes below them.
+    /// Takes away the bars of layers that did not come to their end.
     pub fn end(&self) {
         if let Form::Bars { layers, .. } = &mut *self.lock() {
-            for bar in layers.values().filter(|bar| !bar.is_finished()) {
-                bar.abandon();
+            for (_, bar) in layers.drain() {
+                bar.finish_and_clear();
             }
         }
     }
@@ -100,11 +106,12 @@ fn write_line(stream: Stream, line: &str) {
 fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Resolved { reference } => {
-            format!(
-                "{}: Pulling from {}",
-                reference.wanted(),
-                reference.repository()
-            )
+            // By digest, Docker names all of it.
+            let what = match (reference.digest(), reference.tag()) {
+                (None, Some(tag)) => tag.to_owned(),
+                _ => reference.to_string(),
+            };
+            format!("{what}: Pulling from {}", reference.repository())
         }
         Event::AlreadyExists { layer } => format!("{}: Already exists", layer.short()),
         Event::Complete { layer } => format!("{}: Pull complete", layer.short()),
@@ -115,49 +122,49 @@ fn line(event: &Event) -> Option<String> {
     })
 }
 
-fn show_bars(all: &MultiProgress, layers: &mut HashMap<Digest, ProgressBar>, event: Event) {
+/// A layer that is done leaves the bars and becomes a plain line above them, which stays right whatever happens to the
+/// window later.
+fn show_bars(
+    stream: Stream,
+    all: &MultiProgress,
+    layers: &mut HashMap<Digest, ProgressBar>,
+    event: Event,
+) {
     let mut bar = |layer: &Digest| {
-        layers
-            .entry(layer.clone())
-            .or_insert_with(|| {
-                let bar = all
-                    .add(ProgressBar::new(0))
-                    .with_prefix(layer.short().to_owned());
-                bar.set_style(style("{prefix}: {msg}"));
-                bar
-            })
-            .clone()
+        let new = || {
+            let bar = ProgressBar::new(0).with_prefix(layer.short().to_owned());
+            let bar = all.add(bar);
+            bar.set_style(style("{prefix}: {msg}"));
+            bar
+        };
+        layers.entry(layer.clone()).or_insert_with(new).clone()
     };
-    match event {
-        Event::Waiting { layer } => bar(&layer).set_message("Waiting"),
+    match &event {
+        Event::Waiting { layer } => bar(layer).set_message("Waiting"),
         Event::Downloading { layer, done, total } => {
-            let bar = bar(&layer);
-            if bar.length() != Some(total) || bar.position() == 0 {
-                bar.set_length(total);
+            let bar = bar(layer);
+            if bar.length() != Some(*total) || bar.position() == 0 {
+                bar.set_length(*total);
                 bar.set_style(style(
                     "{prefix}: Downloading [{wide_bar:.}] {decimal_bytes:>8}/{decimal_total_bytes} {decimal_bytes_per_sec:>10}",
                 ));
             }
-            bar.set_position(done);
+            bar.set_position(*done);
         }
         Event::Extracting { layer } => {
-            let bar = bar(&layer);
+            let bar = bar(layer);
             bar.set_style(style("{prefix}: {msg}"));
             bar.set_message("Extracting");
         }
-        Event::AlreadyExists { layer } => finish(&bar(&layer), "Already exists"),
-        Event::Complete { layer } => finish(&bar(&layer), "Pull complete"),
-        event => {
-            if let Some(line) = line(&event) {
-                let _ = all.println(line);
-            }
+        Event::AlreadyExists { layer } | Event::Complete { layer } => {
+            bar(layer).finish_and_clear();
+            layers.remove(layer);
         }
+        _ => {}
     }
-}
-
-fn finish(bar: &ProgressBar, word: &'static str) {
-    bar.set_style(style("{prefix}: {msg}"));
-    bar.finish_with_message(word);
+    if let Some(line) = line(&event) {
+        all.suspend(|| write_line(stream, &line));
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {

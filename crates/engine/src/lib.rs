@@ -10,6 +10,7 @@ mod host;
 mod images;
 mod name;
 mod remove;
+mod rootfs;
 mod run;
 pub mod spec;
 pub mod user;

@@ -8,14 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, Platform};
-use minidock_run::{Launch, Provision, Rootfs};
+use minidock_run::{Launch, Rootfs};
 use minidock_store::{
     Container, ContainerState, IdMap, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
 use crate::user::{self, ResolvedUser};
-use crate::{Engine, Error, name};
+use crate::{Engine, Error, name, rootfs};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
 const MAX_USER_FILE: u64 = 4 << 20;
@@ -37,9 +37,19 @@ pub struct RunRequest {
     pub platform: Option<Platform>,
 }
 
+/// What was found out before the container's folder was made.
+struct Prepared<'a> {
+    request: &'a RunRequest,
+    config: &'a ImageConfig,
+    layers: &'a ImageLayers,
+    user: &'a ResolvedUser,
+}
+
 /// Something to tell the user that does not stop the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
+    /// The host could not give a default; this stands in for it.
+    Host(String),
     /// The image was made for another kind of machine.
     ForeignPlatform {
         /// What the image is for.
@@ -66,7 +76,13 @@ impl Engine {
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let user = self.resolve_user(request, &config, &layers)?;
         let (container, state) = self.create(request, &record, &layers, argv)?;
-        let result = self.start_and_wait(request, &config, &layers, &user, &container, state);
+        let prepared = Prepared {
+            request,
+            config: &config,
+            layers: &layers,
+            user: &user,
+        };
+        let result = self.start_and_wait(&prepared, &container, state, warn);
         if request.auto_remove || result.is_err() {
             // What failed to start leaves nothing behind, and the first error is the one to tell.
             let removed = container.remove();
@@ -171,13 +187,17 @@ impl Engine {
 
     fn start_and_wait(
         &self,
-        request: &RunRequest,
-        config: &ImageConfig,
-        layers: &ImageLayers,
-        user: &ResolvedUser,
+        prepared: &Prepared<'_>,
         container: &Container,
         mut state: ContainerState,
+        warn: &dyn Fn(Warning),
     ) -> Result<u8, Error> {
+        let Prepared {
+            request,
+            config,
+            layers,
+            user,
+        } = prepared;
         let wishes = &request.wishes;
         let host_name = read_host("/proc/sys/kernel/hostname");
         let (uid_map, gid_map) = self.caller.maps(user.uid, user.gid);
@@ -198,13 +218,12 @@ impl Engine {
             problem: e.to_string(),
         })?;
         container.write_file("config.json", &json, 0o600)?;
-        let rootfs = Rootfs::Overlay {
-            lower: layers.trees(&self.store),
-            upper: container.folder().join("upper"),
-            work: container.folder().join("work"),
-            volatile: true,
+        let rootfs = rootfs::choose(&self.store, &spec, config, layers, container);
+        let provide = match rootfs {
+            Rootfs::Overlay { .. } => rootfs::provisions(config),
+            // It is whole as it is, and nobody may write to it.
+            Rootfs::Bind(_) => Vec::new(),
         };
-        let provide = provisions(config);
         let launch = Launch {
             spec: &spec,
             rootfs: &rootfs,
@@ -214,6 +233,10 @@ impl Engine {
             mountpoint: &mountpoint,
         };
         let running = minidock_run::start(&launch)?;
+        running
+            .notes()
+            .iter()
+            .for_each(|note| warn(Warning::Host(note.clone())));
         state.status = Status::Running;
         state.pid = Some(running.pid());
         state.start_time = Some(running.start_time());
@@ -255,17 +278,6 @@ fn check_platform(
         }
         _ => Ok(()),
     }
-}
-
-/// What Docker's containers have beside the image's files: `/etc/mtab`, and a folder for each volume.
-fn provisions(config: &ImageConfig) -> Vec<Provision> {
-    let mut provide = vec![Provision::Link {
-        path: "/etc/mtab".into(),
-        target: "/proc/mounts".into(),
-    }];
-    let volumes = config.config.volumes.keys();
-    provide.extend(volumes.map(|v| Provision::Folder(Path::new("/").join(v))));
-    provide
 }
 
 /// Writes the container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.

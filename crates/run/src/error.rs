@@ -33,7 +33,9 @@ pub enum PlanError {
         spec: bool,
     },
     /// An id map of more than the caller's own ids, which only a privileged helper could write.
-    #[error("the id maps go beyond the caller's own ids ({uid}:{gid}), which needs CAP_SETUID and CAP_SETGID")]
+    #[error(
+        "the id maps go beyond the caller's own ids ({uid}:{gid}), which needs CAP_SETUID and CAP_SETGID"
+    )]
     IdRanges {
         /// The caller's user id.
         uid: u32,
@@ -70,10 +72,13 @@ impl PlanError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::IdRanges { uid, .. } => Some(format!("map the container's root alone to your own id {uid}")),
-            Self::IdNotMapped { .. } => {
-                Some("with a single id only that one exists inside; run as root, or as the mapped id".to_owned())
-            }
+            Self::IdRanges { uid, .. } => Some(format!(
+                "map the container's root alone to your own id {uid}"
+            )),
+            Self::IdNotMapped { .. } => Some(
+                "with a single id only that one exists inside; run as root, or as the mapped id"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -96,7 +101,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The process has more threads than one, and a clone would take only the calling one along.
-    #[error("a container can be started only by a process with one thread, and this one has {threads}")]
+    #[error(
+        "a container can be started only by a process with one thread, and this one has {threads}"
+    )]
     Threads {
         /// How many there are.
         threads: u64,
@@ -120,6 +127,8 @@ pub enum Error {
         command: String,
         /// Where it was looked for.
         search: Option<String>,
+        /// Why not, where there was only one place to look.
+        source: Option<io::Error>,
     },
     /// The command is there; the program that has to interpret it (of a `#!` line, or the dynamic loader) is not.
     #[error("cannot execute {path}: the interpreter it names does not exist in the container")]
@@ -167,14 +176,22 @@ impl Error {
             Self::Plan(error) => error.hint(),
             Self::Clone { hint, .. } => hint.clone(),
             Self::Step(failure) => failure.hint.clone(),
-            Self::NotExecutable { source, .. } if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
-                Some("the file is no program for this machine, or a script without a #! line".to_owned())
+            Self::NotExecutable { source, .. }
+                if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) =>
+            {
+                Some(
+                    "the file is no program for this machine, or a script without a #! line"
+                        .to_owned(),
+                )
             }
             _ => None,
         }
     }
 
     pub(crate) fn supervise(what: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::Supervise { what, source: errno.into() }
+        move |errno| Self::Supervise {
+            what,
+            source: errno.into(),
+        }
     }
 }

@@ -31,9 +31,16 @@ impl Host {
     /// # Errors
     /// [`Error::Host`] where a file of the kernel's cannot be read or a call fails that never should.
     pub fn read() -> Result<Self, Error> {
-        let fact = |what: &'static str| move |source: rustix::io::Errno| Error::Host { what, source: source.into() };
+        let fact = |what: &'static str| {
+            move |source: rustix::io::Errno| Error::Host {
+                what,
+                source: source.into(),
+            }
+        };
         let root = statfs("/").map_err(fact("the file system of /"))?;
-        let held = rustix::thread::capabilities(None).map_err(fact("this process's capabilities"))?.effective;
+        let held = rustix::thread::capabilities(None)
+            .map_err(fact("this process's capabilities"))?
+            .effective;
         let needed = rustix::thread::CapabilitySet::SETUID | rustix::thread::CapabilitySet::SETGID;
         Ok(Self {
             kernel: kernel_version(rustix::system::uname().release().to_bytes()),
@@ -48,7 +55,10 @@ impl Host {
 /// Major and minor of a release such as `6.18.44-foo`; parts that are no number count as 0.
 fn kernel_version(release: &[u8]) -> (u32, u32) {
     let mut numbers = release.split(|byte| !byte.is_ascii_digit()).map(|digits| {
-        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(0)
     });
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
@@ -61,14 +71,20 @@ fn may_be_initial_ramfs(root: &StatFs) -> bool {
 /// Whether mountinfo calls the file system at `/` `rootfs`, the name only the initial ramfs has (proc_pid_mountinfo(5)).
 fn root_is_rootfs() -> Result<bool, Error> {
     let path = PathBuf::from("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Host { what: "/proc/self/mountinfo", source })?;
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Host {
+        what: "/proc/self/mountinfo",
+        source,
+    })?;
     Ok(rootfs_on_top(&text))
 }
 
 /// The last line whose mount point is `/` describes the visible root.
 fn rootfs_on_top(mountinfo: &str) -> bool {
-    let top = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
-    top.and_then(|line| line.split_once(" - ")).is_some_and(|(_, tail)| tail.starts_with("rootfs "))
+    let top = mountinfo
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some("/"));
+    top.and_then(|line| line.split_once(" - "))
+        .is_some_and(|(_, tail)| tail.starts_with("rootfs "))
 }
 
 #[cfg(test)]

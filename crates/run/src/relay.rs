@@ -43,12 +43,22 @@ pub(crate) enum State {
 
 impl Relay {
     pub(crate) fn new(from: End, to: End) -> Self {
-        Self { from, to, buffer: vec![0; SIZE], written: 0, filled: 0 }
+        Self {
+            from,
+            to,
+            buffer: vec![0; SIZE],
+            written: 0,
+            filled: 0,
+        }
     }
 
     /// What to wait for.
     pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.written < self.filled { (self.to.as_fd(), PollFlags::OUT) } else { (self.from.as_fd(), PollFlags::IN) }
+        if self.written < self.filled {
+            (self.to.as_fd(), PollFlags::OUT)
+        } else {
+            (self.from.as_fd(), PollFlags::IN)
+        }
     }
 
     /// Moves what can be moved now, after poll(2) said that something can.

@@ -53,7 +53,13 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn read() -> Self {
-        let number = |path: &str| std::fs::read_to_string(Path::new(path)).ok()?.trim().parse().ok();
+        let number = |path: &str| {
+            std::fs::read_to_string(Path::new(path))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
         Self {
             max_user_namespaces: number("/proc/sys/user/max_user_namespaces"),
             unprivileged_userns_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
@@ -82,42 +88,67 @@ pub(crate) fn clone_error(errno: Errno, settings: Settings) -> Error {
             "user namespaces are refused here: by a container engine's seccomp filter (run that container with \
              --security-opt seccomp=unconfined), by a security module, or because this process is in a chroot",
         ),
-        Errno::INVAL => Some("this kernel was built without one of the namespaces (user, pid, mount, uts, ipc, net, cgroup)"),
-        Errno::AGAIN => Some("the limit of processes is reached (ulimit -u, or the pids limit of the cgroup)"),
+        Errno::INVAL => Some(
+            "this kernel was built without one of the namespaces (user, pid, mount, uts, ipc, net, cgroup)",
+        ),
+        Errno::AGAIN => {
+            Some("the limit of processes is reached (ulimit -u, or the pids limit of the cgroup)")
+        }
         _ => None,
     };
-    Error::Clone { source: errno.into(), hint: hint.map(str::to_owned) }
+    Error::Clone {
+        source: errno.into(),
+        hint: hint.map(str::to_owned),
+    }
 }
 
 const APPARMOR: &str = "AppArmor restricts user namespaces on this host; as root, either install an AppArmor profile for \
                         minidock that has the rule `userns,`, or: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
 
 /// A failed step.
-pub(crate) fn step_error(plan: &Plan, step: usize, fail: Fail, host: &Host, settings: Settings) -> Error {
+pub(crate) fn step_error(
+    plan: &Plan,
+    step: usize,
+    fail: Fail,
+    host: &Host,
+    settings: Settings,
+) -> Error {
     let Some(step) = plan.steps.get(step) else {
-        return Error::Supervise { what: "understand the child's report", source: Errno::PROTO.into() };
+        return Error::Supervise {
+            what: "understand the child's report",
+            source: Errno::PROTO.into(),
+        };
     };
-    if let (Step::Execute, Phase::NotFound | Phase::Interpreter | Phase::Program) = (step, fail.phase) {
+    if let (Step::Execute, Phase::NotFound | Phase::Interpreter | Phase::Program) =
+        (step, fail.phase)
+    {
         return command_error(&plan.command, fail);
     }
     Error::Step(Box::new(StepFailure {
         step: step.to_string(),
         part: part(step, fail),
-        source: Cause { meaning: meaning(step, fail), errno: fail.errno.into() },
+        source: Cause {
+            meaning: meaning(step, fail),
+            errno: fail.errno.into(),
+        },
         hint: hint(step, fail, host, settings),
     }))
 }
 
 /// A note about a step whose fallback was taken.
 pub(crate) fn fell_back_note(plan: &Plan, step: usize, fail: Fail) -> Option<String> {
-    let Step::MountFs(fs) = plan.steps.get(step)? else { return None };
+    let Step::MountFs(fs) = plan.steps.get(step)? else {
+        return None;
+    };
     let errno = io::Error::from(fail.errno);
     match fs.fs_type.to_bytes() {
         b"proc" => Some(format!(
             "the host refuses a fresh /proc ({errno}), so the host's own is visible: parts of it are covered there, as in \
              a container"
         )),
-        b"sysfs" => Some(format!("the host refuses a fresh /sys ({errno}), so the host's own is visible, read-only")),
+        b"sysfs" => Some(format!(
+            "the host refuses a fresh /sys ({errno}), so the host's own is visible, read-only"
+        )),
         // Few programs look for it, and rootless engines often lack it.
         _ => None,
     }
@@ -130,9 +161,16 @@ fn command_error(command: &Command, fail: Fail) -> Error {
         |candidate| String::from_utf8_lossy(candidate.to_bytes()).into_owned(),
     );
     match fail.phase {
-        Phase::NotFound => Error::NotFound { command: command.name.clone(), search: command.search.clone() },
+        Phase::NotFound => Error::NotFound {
+            command: command.name.clone(),
+            search: command.search.clone(),
+            source: command.search.is_none().then(|| fail.errno.into()),
+        },
         Phase::Interpreter => Error::Interpreter { path },
-        _ => Error::NotExecutable { path, source: fail.errno.into() },
+        _ => Error::NotExecutable {
+            path,
+            source: fail.errno.into(),
+        },
     }
 }
 
@@ -140,11 +178,17 @@ fn part(step: &Step, fail: Fail) -> Option<String> {
     let index = usize::try_from(fail.index).ok()?;
     let path = |path: &std::ffi::CStr| String::from_utf8_lossy(path.to_bytes()).into_owned();
     match (step, fail.phase) {
-        (Step::MountOverlay(overlay), Phase::Layer) => {
-            Some(format!("use layer {} ({})", index, path(overlay.lower.get(index)?)))
+        (Step::MountOverlay(overlay), Phase::Layer) => Some(format!(
+            "use layer {} ({})",
+            index,
+            path(overlay.lower.get(index)?)
+        )),
+        (Step::MountOverlay(overlay), Phase::Upper) => {
+            Some(format!("use {}", path(&overlay.upper)))
         }
-        (Step::MountOverlay(overlay), Phase::Upper) => Some(format!("use {}", path(&overlay.upper))),
-        (Step::MountOverlay(overlay), Phase::Work) => Some(format!("use the work folder {}", path(&overlay.work))),
+        (Step::MountOverlay(overlay), Phase::Work) => {
+            Some(format!("use the work folder {}", path(&overlay.work)))
+        }
         (Step::MountOverlay(overlay), Phase::Find | Phase::Attach) => {
             Some(format!("put it on {}", path(&overlay.mountpoint)))
         }
@@ -166,24 +210,43 @@ fn part(step: &Step, fail: Fail) -> Option<String> {
 fn meaning(step: &Step, fail: Fail) -> Option<&'static str> {
     let overlay = matches!(step, Step::MountOverlay(_));
     match (fail.phase, fail.errno) {
-        (Phase::Find, Errno::LOOP) => Some("the image has a symbolic link there, through which nothing is mounted"),
-        (Phase::Find, Errno::XDEV) => Some("a symbolic link of the image's leads into another mount"),
-        (Phase::Find, Errno::NOTDIR) => Some("the image has something else than a folder on the way there"),
-        (Phase::Attach, Errno::NOTDIR) => Some("a folder can be mounted only on a folder, and a file only on a file"),
-        (Phase::Act, Errno::NOTDIR) if matches!(step, Step::MountFs(_)) => Some("the image has no folder there"),
-        (Phase::Act, Errno::NODEV) => Some("the kernel does not have this file system"),
-        (Phase::Act, Errno::LOOP) if overlay => Some("a layer lies inside another, or folders overlap"),
-        (Phase::Act, Errno::INVAL) if overlay => {
-            Some("the kernel refuses these folders or options; the upper layer's file system may not support an overlay")
+        (Phase::Find, Errno::LOOP) => {
+            Some("the image has a symbolic link there, through which nothing is mounted")
         }
+        (Phase::Find, Errno::XDEV) => {
+            Some("a symbolic link of the image's leads into another mount")
+        }
+        (Phase::Find, Errno::NOTDIR) => {
+            Some("the image has something else than a folder on the way there")
+        }
+        (Phase::Attach, Errno::NOTDIR) => {
+            Some("a folder can be mounted only on a folder, and a file only on a file")
+        }
+        (Phase::Act, Errno::NOTDIR) if matches!(step, Step::MountFs(_)) => {
+            Some("the image has no folder there")
+        }
+        (Phase::Act, Errno::NODEV) => Some("the kernel does not have this file system"),
+        (Phase::Act, Errno::LOOP) if overlay => {
+            Some("a layer lies inside another, or folders overlap")
+        }
+        (Phase::Act, Errno::INVAL) if overlay => Some(
+            "the kernel refuses these folders or options; the upper layer's file system may not support an overlay",
+        ),
         (Phase::Act, Errno::BUSY) if overlay => Some("the upper layer is in use by another mount"),
-        (_, Errno::NOSPC) if matches!(step, Step::MountFs(_) | Step::Bind(_) | Step::MountOverlay(_)) => {
+        (_, Errno::NOSPC)
+            if matches!(
+                step,
+                Step::MountFs(_) | Step::Bind(_) | Step::MountOverlay(_)
+            ) =>
+        {
             Some("the limit of mounts is reached (fs.mount-max)")
         }
         (Phase::Source, Errno::INVAL) if matches!(step, Step::Bind(_)) => {
             Some("other file systems are mounted below it, which only a recursive bind can show")
         }
-        (Phase::Act, Errno::PIPE) if matches!(step, Step::DieWithSupervisor | Step::AwaitIdMaps) => {
+        (Phase::Act, Errno::PIPE)
+            if matches!(step, Step::DieWithSupervisor | Step::AwaitIdMaps) =>
+        {
             Some("the supervisor is gone")
         }
         _ => None,
@@ -193,7 +256,11 @@ fn meaning(step: &Step, fail: Fail) -> Option<&'static str> {
 fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<String> {
     let refused = matches!(fail.errno, Errno::PERM | Errno::ACCESS);
     let text = match step {
-        Step::MapOwnIds(_) | Step::MakeMountsPrivate if refused && settings.apparmor_restricts == Some(1) => APPARMOR,
+        Step::MapOwnIds(_) | Step::MakeMountsPrivate
+            if refused && settings.apparmor_restricts == Some(1) =>
+        {
+            APPARMOR
+        }
         Step::MountOverlay(_) if host.kernel < (5, 11) => {
             "overlays of ordinary users need Linux 5.11 or later; with --read-only the image is bound instead"
         }
@@ -205,8 +272,12 @@ fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<Stri
             "see whether the store lies on NFS or on another overlay, and move it with --root"
         }
         Step::MountOverlay(_) if fail.errno == Errno::NODEV => "load it: as root, modprobe overlay",
-        Step::ResourceLimit { .. } if refused => "a hard limit can only be lowered by those who are not root on the host",
-        Step::OomScoreAdj(_) if refused => "the value can only be raised by those who are not root on the host",
+        Step::ResourceLimit { .. } if refused => {
+            "a hard limit can only be lowered by those who are not root on the host"
+        }
+        Step::OomScoreAdj(_) if refused => {
+            "the value can only be raised by those who are not root on the host"
+        }
         _ => return None,
     };
     Some(text.to_owned())
@@ -219,12 +290,21 @@ mod tests {
     #[test]
     fn refused_user_namespaces_come_with_the_remedy_that_fits() {
         let hint = |errno, settings| clone_error(errno, settings).hint().unwrap();
-        let off = Settings { max_user_namespaces: Some(0), ..Settings::default() };
+        let off = Settings {
+            max_user_namespaces: Some(0),
+            ..Settings::default()
+        };
         assert!(hint(Errno::NOSPC, off).contains("user.max_user_namespaces=15000"));
         assert!(hint(Errno::NOSPC, Settings::default()).contains("limit of namespaces"));
-        let debian = Settings { unprivileged_userns_clone: Some(0), ..Settings::default() };
+        let debian = Settings {
+            unprivileged_userns_clone: Some(0),
+            ..Settings::default()
+        };
         assert!(hint(Errno::PERM, debian).contains("kernel.unprivileged_userns_clone=1"));
-        let ubuntu = Settings { apparmor_restricts: Some(1), ..Settings::default() };
+        let ubuntu = Settings {
+            apparmor_restricts: Some(1),
+            ..Settings::default()
+        };
         assert!(hint(Errno::PERM, ubuntu).contains("apparmor_restrict_unprivileged_userns=0"));
         assert!(hint(Errno::PERM, Settings::default()).contains("seccomp"));
     }

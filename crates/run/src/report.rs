@@ -11,8 +11,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// The part of a step that a failure or note is about.
@@ -72,7 +72,11 @@ pub(crate) struct Fail {
 
 impl Fail {
     pub(crate) fn new(phase: Phase, errno: Errno) -> Self {
-        Self { phase, errno, index: 0 }
+        Self {
+            phase,
+            errno,
+            index: 0,
+        }
     }
 }
 
@@ -88,7 +92,11 @@ impl<T> During<T> for Result<T, Errno> {
     }
 
     fn during_number(self, phase: Phase, index: usize) -> Result<T, Fail> {
-        self.map_err(|errno| Fail { phase, errno, index: u32::try_from(index).unwrap_or(u32::MAX) })
+        self.map_err(|errno| Fail {
+            phase,
+            errno,
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+        })
     }
 }
 
@@ -128,8 +136,16 @@ fn decode(bytes: [u8; SIZE], fd: Option<OwnedFd>) -> Option<Message> {
     let step = usize::try_from(u32::from_ne_bytes(word(4))).ok()?;
     let phase = *Phase::ALL.get(usize::from(bytes[1]))?;
     let raw = i32::from_ne_bytes(word(8));
-    let errno = if (1..4096).contains(&raw) { Errno::from_raw_os_error(raw) } else { Errno::IO };
-    let fail = Fail { phase, errno, index: u32::from_ne_bytes(word(12)) };
+    let errno = if (1..4096).contains(&raw) {
+        Errno::from_raw_os_error(raw)
+    } else {
+        Errno::IO
+    };
+    let fail = Fail {
+        phase,
+        errno,
+        index: u32::from_ne_bytes(word(12)),
+    };
     match bytes[0] {
         FAILED => Some(Message::Failed { step, fail }),
         FELL_BACK => Some(Message::FellBack { step, fail }),
@@ -143,7 +159,11 @@ fn decode(bytes: [u8; SIZE], fd: Option<OwnedFd>) -> Option<Message> {
 /// of a start always fit the socket's buffer.
 pub(crate) struct Reporter<'a>(pub BorrowedFd<'a>);
 
-const NOTHING: Fail = Fail { phase: Phase::Act, errno: Errno::IO, index: 0 };
+const NOTHING: Fail = Fail {
+    phase: Phase::Act,
+    errno: Errno::IO,
+    index: 0,
+};
 
 impl Reporter<'_> {
     pub(crate) fn failed(&self, step: usize, fail: Fail) {
@@ -169,7 +189,12 @@ impl Reporter<'_> {
         if !fds.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
-        let _ = sendmsg(self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        let _ = sendmsg(
+            self.0,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        );
     }
 }
 
@@ -179,7 +204,12 @@ pub(crate) fn receive(from: BorrowedFd<'_>) -> Result<Option<Message>, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        match recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            from,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(Errno::INTR) => {}
             result => break result?,
         }
@@ -204,14 +234,24 @@ mod tests {
     use super::*;
 
     fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+        socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_failure_arrives_as_it_was_sent() {
         let (ours, theirs) = pair();
         for phase in Phase::ALL {
-            let sent = Fail { phase, errno: Errno::LOOP, index: 61 };
+            let sent = Fail {
+                phase,
+                errno: Errno::LOOP,
+                index: 61,
+            };
             Reporter(theirs.as_fd()).failed(17, sent);
             match receive(ours.as_fd()).unwrap().unwrap() {
                 Message::Failed { step: 17, fail } => assert_eq!(fail, sent),
@@ -228,19 +268,32 @@ mod tests {
         reporter.terminal(reader.as_fd());
         reporter.executing(3);
         drop(theirs);
-        let Some(Message::Terminal(fd)) = receive(ours.as_fd()).unwrap() else { panic!("no descriptor") };
-        assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        let Some(Message::Terminal(fd)) = receive(ours.as_fd()).unwrap() else {
+            panic!("no descriptor")
+        };
+        assert!(
+            rustix::io::fcntl_getfd(&fd)
+                .unwrap()
+                .contains(rustix::io::FdFlags::CLOEXEC)
+        );
         rustix::io::write(&writer, b"x").unwrap();
         let mut byte = [0];
         assert_eq!(rustix::io::read(&fd, &mut byte).unwrap(), 1);
-        assert!(matches!(receive(ours.as_fd()).unwrap(), Some(Message::Executing)));
+        assert!(matches!(
+            receive(ours.as_fd()).unwrap(),
+            Some(Message::Executing)
+        ));
         assert!(receive(ours.as_fd()).unwrap().is_none());
     }
 
     #[test]
     fn garbage_is_refused() {
         let (ours, theirs) = pair();
-        for garbage in [&[9_u8; SIZE][..], &[1; 3], &[TERMINAL, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]] {
+        for garbage in [
+            &[9_u8; SIZE][..],
+            &[1; 3],
+            &[TERMINAL, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0],
+        ] {
             rustix::io::write(&theirs, garbage).unwrap();
             assert_eq!(receive(ours.as_fd()).unwrap_err(), Errno::PROTO);
         }

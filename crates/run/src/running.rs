@@ -50,9 +50,14 @@ pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
     let all = SignalSet::all();
     let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
     let signals = SignalFd::new(&all).map_err(Error::supervise("make a signalfd"))?;
-    let (inside, outside) = stdio::prepare(plan.interactive, plan.terminal)?;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(Error::supervise("make a socketpair"))?;
+    let (inside, outside) = stdio::prepare(plan.interactive, plan.terminal, plan.host_user)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(Error::supervise("make a socketpair"))?;
     let birth = Birth {
         plan: &plan,
         channel: theirs.as_fd(),
@@ -97,30 +102,47 @@ fn window(plan: &Plan) -> Option<Winsize> {
     if !plan.terminal {
         return None;
     }
-    let wanted = plan.console_size.map(|(ws_row, ws_col)| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
+    let wanted = plan.console_size.map(|(ws_row, ws_col)| Winsize {
+        ws_row,
+        ws_col,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    });
     wanted.or_else(stdio::window)
 }
 
 /// Field 22 of `/proc/PID/stat`; the second one is in parentheses and may hold anything.
 fn start_time(pid: i32) -> Result<u64, Error> {
     let what = "when the container's process started";
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|source| Error::Host { what, source })?;
-    let field = stat.rfind(')').and_then(|end| stat[end + 1..].split_ascii_whitespace().nth(19));
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .map_err(|source| Error::Host { what, source })?;
+    let field = stat
+        .rfind(')')
+        .and_then(|end| stat[end + 1..].split_ascii_whitespace().nth(19));
     let time = field.and_then(|field| field.parse().ok());
-    time.ok_or_else(|| Error::Host { what, source: std::io::ErrorKind::InvalidData.into() })
+    time.ok_or_else(|| Error::Host {
+        what,
+        source: std::io::ErrorKind::InvalidData.into(),
+    })
 }
 
 impl Running {
     fn write_id_maps(&self, uid: &str, gid: &str, channel: BorrowedFd<'_>) -> Result<(), Error> {
         for (name, map) in [("uid_map", uid), ("gid_map", gid)] {
             // The process is our child and not reaped, so its id is still its own.
-            fs::write(format!("/proc/{}/{name}", self.pid()), map)
-                .map_err(|source| Error::Supervise { what: "write the container's id maps", source })?;
+            fs::write(format!("/proc/{}/{name}", self.pid()), map).map_err(|source| {
+                Error::Supervise {
+                    what: "write the container's id maps",
+                    source,
+                }
+            })?;
         }
         match send(channel, b"1", SendFlags::NOSIGNAL) {
             // A child that is gone says why itself.
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(errno) => Err(Error::supervise("tell the container that its ids are mapped")(errno)),
+            Err(errno) => Err(Error::supervise(
+                "tell the container that its ids are mapped",
+            )(errno)),
         }
     }
 
@@ -128,13 +150,19 @@ impl Running {
     fn hear_out(&mut self, plan: &Plan, host: &Host, channel: BorrowedFd<'_>) -> Result<(), Error> {
         let mut executing = false;
         let mut failure = None;
-        while let Some(message) = report::receive(channel).map_err(Error::supervise("hear from the container"))? {
+        while let Some(message) =
+            report::receive(channel).map_err(Error::supervise("hear from the container"))?
+        {
             match message {
                 Message::Executing => executing = true,
                 Message::Terminal(fd) => self.terminal = Some(fd),
-                Message::FellBack { step, fail } => self.notes.extend(render::fell_back_note(plan, step, fail)),
+                Message::FellBack { step, fail } => {
+                    self.notes.extend(render::fell_back_note(plan, step, fail))
+                }
                 Message::Failed { step, fail } => {
-                    failure.get_or_insert_with(|| render::step_error(plan, step, fail, host, Settings::read()));
+                    failure.get_or_insert_with(|| {
+                        render::step_error(plan, step, fail, host, Settings::read())
+                    });
                 }
             }
         }

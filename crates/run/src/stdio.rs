@@ -51,15 +51,27 @@ pub(crate) struct Outside {
 }
 
 /// Decides for a container without a terminal; with one, the container's descriptors come from that, and these are unused.
-pub(crate) fn prepare(interactive: bool, terminal: bool) -> Result<(Inside, Outside), Error> {
+///
+/// `user` is the container's user as the host counts: a pipe of another one's could be written to, but not opened as
+/// `/dev/stdout`, so it is relayed as well.
+pub(crate) fn prepare(
+    interactive: bool,
+    terminal: bool,
+    user: u32,
+) -> Result<(Inside, Outside), Error> {
     let mut outside = Outside::default();
     if terminal {
-        return Ok((Inside([Source::Callers, Source::Callers, Source::Callers]), outside));
+        return Ok((
+            Inside([Source::Callers, Source::Callers, Source::Callers]),
+            outside,
+        ));
     }
     let stdin = if !interactive {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Source::Null(open(c"/dev/null", flags, Mode::empty()).map_err(Error::supervise("open /dev/null"))?)
-    } else if may_be_handed_over(rustix::stdio::stdin()) {
+        Source::Null(
+            open(c"/dev/null", flags, Mode::empty()).map_err(Error::supervise("open /dev/null"))?,
+        )
+    } else if may_be_handed_over(rustix::stdio::stdin(), user) {
         Source::Callers
     } else {
         let (reader, writer) = new_pipe()?;
@@ -67,7 +79,7 @@ pub(crate) fn prepare(interactive: bool, terminal: bool) -> Result<(Inside, Outs
         Source::Pipe(reader)
     };
     let output = |fd: BorrowedFd<'_>, ours: &mut Option<OwnedFd>| {
-        if may_be_handed_over(fd) {
+        if may_be_handed_over(fd, user) {
             return Ok::<_, Error>(Source::Callers);
         }
         let (reader, writer) = new_pipe()?;
@@ -86,11 +98,11 @@ fn new_pipe() -> Result<(OwnedFd, OwnedFd), Error> {
 /// The null device's number (devices.txt of the kernel's documentation).
 const NULL_DEVICE: (u32, u32) = (1, 3);
 
-fn may_be_handed_over(fd: BorrowedFd<'_>) -> bool {
+fn may_be_handed_over(fd: BorrowedFd<'_>, user: u32) -> bool {
     // What cannot even be looked at is not there, and then there is nothing to give away.
     let Ok(stat) = fstat(fd) else { return true };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => true,
+        FileType::Fifo => stat.st_uid == user,
         FileType::CharacterDevice => (major(stat.st_rdev), minor(stat.st_rdev)) == NULL_DEVICE,
         _ => false,
     }
@@ -98,11 +110,15 @@ fn may_be_handed_over(fd: BorrowedFd<'_>) -> bool {
 
 /// The size of the caller's terminal, if one of its standard descriptors is one.
 pub(crate) fn window() -> Option<Winsize> {
-    [rustix::stdio::stdout(), rustix::stdio::stdin(), rustix::stdio::stderr()]
-        .into_iter()
-        .filter(|fd| isatty(fd))
-        .find_map(|fd| tcgetwinsize(fd).ok())
-        .filter(|size| size.ws_row > 0 && size.ws_col > 0)
+    [
+        rustix::stdio::stdout(),
+        rustix::stdio::stdin(),
+        rustix::stdio::stderr(),
+    ]
+    .into_iter()
+    .filter(|fd| isatty(fd))
+    .find_map(|fd| tcgetwinsize(fd).ok())
+    .filter(|size| size.ws_row > 0 && size.ws_col > 0)
 }
 
 #[cfg(test)]
@@ -112,13 +128,15 @@ mod tests {
     #[test]
     fn only_pipes_and_the_null_device_are_handed_over() {
         let (reader, writer) = new_pipe().unwrap();
-        assert!(may_be_handed_over(reader.as_fd()) && may_be_handed_over(writer.as_fd()));
+        let me = rustix::process::geteuid().as_raw();
+        assert!(may_be_handed_over(reader.as_fd(), me) && may_be_handed_over(writer.as_fd(), me));
+        assert!(!may_be_handed_over(reader.as_fd(), me + 1));
         let opened = |path: &str| std::fs::File::open(path).unwrap();
-        assert!(may_be_handed_over(opened("/dev/null").as_fd()));
+        assert!(may_be_handed_over(opened("/dev/null").as_fd(), me + 1));
         for path in ["/", "/dev/zero", "/proc/self/exe"] {
-            assert!(!may_be_handed_over(opened(path).as_fd()), "{path}");
+            assert!(!may_be_handed_over(opened(path).as_fd(), me), "{path}");
         }
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(!may_be_handed_over(socket.as_fd()));
+        assert!(!may_be_handed_over(socket.as_fd(), me));
     }
 }

@@ -50,12 +50,17 @@ enum Direction {
 }
 
 pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
-    let raw = (watch.terminal.is_some() && watch.interactive && isatty(rustix::stdio::stdin())).then(RawTerminal::enter);
+    let raw = (watch.terminal.is_some() && watch.interactive && isatty(rustix::stdio::stdin()))
+        .then(RawTerminal::enter);
     let mut relays = relays(&mut watch)?;
     let mut ended_by: Option<i32> = None;
     loop {
         let ready = wait(&watch, &relays)?;
-        while let Some(number) = watch.signals.next().map_err(Error::supervise("read a signal"))? {
+        while let Some(number) = watch
+            .signals
+            .next()
+            .map_err(Error::supervise("read a signal"))?
+        {
             if pass_on(&watch, number) == Passed::Killed {
                 ended_by.get_or_insert(number);
             }
@@ -79,20 +84,40 @@ fn relays(watch: &mut Watch<'_>) -> Result<Vec<(Direction, Relay)>, Error> {
     let mut relays = Vec::new();
     let outside = std::mem::take(&mut watch.outside);
     if let Some(writer) = outside.stdin {
-        relays.push((Direction::In, Relay::new(callers(rustix::stdio::stdin()), End::Ours(writer))));
+        relays.push((
+            Direction::In,
+            Relay::new(callers(rustix::stdio::stdin()), End::Ours(writer)),
+        ));
     }
     if let Some(reader) = outside.stdout {
-        relays.push((Direction::Out, Relay::new(End::Ours(reader), callers(rustix::stdio::stdout()))));
+        relays.push((
+            Direction::Out,
+            Relay::new(End::Ours(reader), callers(rustix::stdio::stdout())),
+        ));
     }
     if let Some(reader) = outside.stderr {
-        relays.push((Direction::Out, Relay::new(End::Ours(reader), callers(rustix::stdio::stderr()))));
+        relays.push((
+            Direction::Out,
+            Relay::new(End::Ours(reader), callers(rustix::stdio::stderr())),
+        ));
     }
     if let Some(terminal) = &watch.terminal {
-        let copy = || terminal.try_clone().map_err(|source| Error::Supervise { what: "copy a descriptor", source });
+        let copy = || {
+            terminal.try_clone().map_err(|source| Error::Supervise {
+                what: "copy a descriptor",
+                source,
+            })
+        };
         if watch.interactive {
-            relays.push((Direction::In, Relay::new(callers(rustix::stdio::stdin()), End::Ours(copy()?))));
+            relays.push((
+                Direction::In,
+                Relay::new(callers(rustix::stdio::stdin()), End::Ours(copy()?)),
+            ));
         }
-        relays.push((Direction::Out, Relay::new(End::Ours(copy()?), callers(rustix::stdio::stdout()))));
+        relays.push((
+            Direction::Out,
+            Relay::new(End::Ours(copy()?), callers(rustix::stdio::stdout())),
+        ));
     }
     Ok(relays)
 }
@@ -115,13 +140,18 @@ fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error
         Err(errno) => return Err(Error::supervise("wait for the container")(errno)),
     }
     let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-    Ok(Ready { ended: ready(&fds[0]), relays: fds[2..].iter().map(ready).collect() })
+    Ok(Ready {
+        ended: ready(&fds[0]),
+        relays: fds[2..].iter().map(ready).collect(),
+    })
 }
 
 /// Moves what is ready; a relay that is done is dropped, which closes its pipe.
 fn step(relays: &mut Vec<(Direction, Relay)>, ready: &[bool]) {
     let mut ready = ready.iter();
-    relays.retain_mut(|(_, relay)| !ready.next().is_some_and(|ready| *ready) || relay.step() == State::Open);
+    relays.retain_mut(|(_, relay)| {
+        !ready.next().is_some_and(|ready| *ready) || relay.step() == State::Open
+    });
 }
 
 /// The last bytes of output. All writers died with the pid namespace, so the end comes; only a reader of ours who has
@@ -189,10 +219,14 @@ fn pass_on(watch: &Watch<'_>, number: i32) -> Passed {
 /// Whether the kernel would throw the signal away because the process is the first of its pid namespace and has neither a
 /// handler for it, nor ignores or blocks it (pid_namespaces(7)).
 fn discarded(pid: Pid, number: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))
+        .unwrap_or_default();
     let has = |field: &str| {
-        let set = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-        set.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|set| set >> (number - 1) & 1 == 1)
+        let set = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+        set.and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            .is_some_and(|set| set >> (number - 1) & 1 == 1)
     };
     !status.is_empty() && !["SigCgt", "SigIgn", "SigBlk"].into_iter().any(has)
 }

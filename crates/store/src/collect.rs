@@ -64,6 +64,15 @@ impl Store {
         result
     }
 
+    /// Removes what killed processes left below `tmp/`, unless somebody is at work.
+    pub(crate) fn sweep_dead_sessions(&self) -> Result<(), StoreError> {
+        let tmp = self.path("tmp");
+        if let Some(_alone) = Lock::try_exclusive(&self.lock_file("store"))? {
+            remove_all(&tmp, &list(&tmp)?)?;
+        }
+        Ok(())
+    }
+
     /// Collects if an earlier collection was postponed.
     pub(crate) fn collect_if_marked(&self) -> Result<(), StoreError> {
         if self.path("tmp").join("collect-later").exists() {

@@ -114,8 +114,12 @@ impl Writer {
         Ok(LayerSlot::Present)
     }
 
-    /// Completes the layers of an image that refer to those below them, base first.
-    pub(crate) fn finish_pending(&self, config: &ImageConfig) -> Result<(), StoreError> {
+    /// Completes the layers of an image that refer to those below them, base first. [`Writer::publish`] does so as well;
+    /// whoever publishes several images at once calls this first, to learn of every failure before.
+    ///
+    /// # Errors
+    /// When a layer refers to something that none below it has, or on a write error.
+    pub fn finish_layers(&self, config: &ImageConfig) -> Result<(), StoreError> {
         let diff_ids = &config.rootfs.diff_ids;
         let chain = ChainId::of_stack(diff_ids);
         let mut lower: Vec<OwnedFd> = Vec::new();

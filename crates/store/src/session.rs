@@ -42,6 +42,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::writer`].
     pub fn writer_with(&self, limits: Limits) -> Result<Writer, StoreError> {
+        self.sweep_dead_sessions()?;
         let in_use = Lock::wait(&self.lock_file("store"), LockMode::Shared)?;
         let folder = self.path("tmp").join(&random_hex()?[..16]);
         make_dir(&folder)?;
@@ -118,7 +119,7 @@ impl Writer {
     /// # Errors
     /// When a layer is missing or cannot be completed from those below it, or on a write error.
     pub fn publish(&self, record: ImageRecord, config: &ImageConfig) -> Result<bool, StoreError> {
-        self.finish_pending(config)?;
+        self.finish_layers(config)?;
         let layers = ImageLayers::derive(&self.store, &record.image_id, config)?;
         let record = ImageRecord {
             size: layers.size,

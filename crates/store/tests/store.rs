@@ -316,6 +316,22 @@ fn a_dead_session_is_swept_and_a_live_one_postpones_collection() {
 }
 
 #[test]
+fn what_a_killed_session_left_is_gone_when_the_next_one_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let left = store.root().join("tmp/0123456789abcdef/0");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("half"), "a layer").unwrap();
+    let first = store.writer().unwrap();
+    assert!(!left.exists());
+    // A live one is left alone.
+    let mine = first.temporary();
+    std::fs::write(&mine, "mine").unwrap();
+    let _second = store.writer().unwrap();
+    assert!(mine.exists());
+}
+
+#[test]
 fn twenty_writers_bring_the_same_image_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);

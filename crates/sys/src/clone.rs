@@ -91,8 +91,16 @@ impl Stack {
     fn new() -> Result<Self> {
         // SAFETY: a new private mapping at an address of the kernel's choice touches no memory in use.
         let base = unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
-            libc::mmap(std::ptr::null_mut(), STACK_SIZE + GUARD_SIZE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+            let flags =
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+            libc::mmap(
+                std::ptr::null_mut(),
+                STACK_SIZE + GUARD_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(last_errno());
@@ -100,7 +108,11 @@ impl Stack {
         let stack = Self { base };
         // SAFETY: the range is the lower end of the mapping just made, which nothing uses yet.
         let guarded = unsafe { libc::mprotect(base, GUARD_SIZE, libc::PROT_NONE) };
-        if guarded == -1 { Err(last_errno()) } else { Ok(stack) }
+        if guarded == -1 {
+            Err(last_errno())
+        } else {
+            Ok(stack)
+        }
     }
 
     fn top(&self) -> *mut c_void {
@@ -138,7 +150,12 @@ extern "C" fn enter<T>(entry: *mut c_void) -> c_int {
 /// # Errors
 /// `EDEADLK` when the process has more than one thread; else what clone(2) says: `ENOSPC` and `EUSERS` where the limit of
 /// namespaces is reached, `EPERM` where the host refuses user namespaces, `EINVAL` where the kernel was built without one.
-pub fn clone<T>(namespaces: Namespaces, memory: Memory, arg: &T, main: fn(&T) -> u8) -> Result<Child> {
+pub fn clone<T>(
+    namespaces: Namespaces,
+    memory: Memory,
+    arg: &T,
+    main: fn(&T) -> u8,
+) -> Result<Child> {
     if process::thread_count()? != 1 {
         return Err(Errno::DEADLK);
     }
@@ -156,7 +173,9 @@ pub fn clone<T>(namespaces: Namespaces, memory: Memory, arg: &T, main: fn(&T) ->
         let entry: *mut Entry<'_, T> = &raw mut entry;
         libc::clone(enter::<T>, stack.top(), flags, entry.cast(), &raw mut pidfd)
     };
-    let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(last_errno)?;
+    let pid = Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .ok_or_else(last_errno)?;
     // SAFETY: the clone succeeded, so the kernel stored a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid, pidfd })

@@ -14,7 +14,11 @@ pub struct CStringArray {
 impl CStringArray {
     /// Takes over `strings`.
     pub fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        let pointers = strings
+            .iter()
+            .map(|string| string.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
         Self { strings, pointers }
     }
 
@@ -33,6 +37,12 @@ impl std::fmt::Debug for CStringArray {
 /// Replaces the program of this process. Returns only if that fails, with the reason (execve(2)).
 pub fn execve(path: &CStr, argv: &CStringArray, envp: &CStringArray) -> Errno {
     // SAFETY: `path` is a C string; both arrays end in a null pointer and point at C strings that the borrows keep alive.
-    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    unsafe {
+        libc::execve(
+            path.as_ptr(),
+            argv.pointers.as_ptr(),
+            envp.pointers.as_ptr(),
+        )
+    };
     last_errno()
 }

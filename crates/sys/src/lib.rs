@@ -30,10 +30,16 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Turns the `-1` of a libc wrapper into the errno it set.
 fn check(result: libc::c_long) -> Result<libc::c_long> {
-    if result == -1 { Err(last_errno()) } else { Ok(result) }
+    if result == -1 {
+        Err(last_errno())
+    } else {
+        Ok(result)
+    }
 }
 
 fn last_errno() -> Errno {
-    let raw = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    let raw = std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO);
     Errno::from_raw_os_error(raw)
 }

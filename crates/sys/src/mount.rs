@@ -50,7 +50,14 @@ pub fn mount_setattr(fd: BorrowedFd<'_>, recursive: bool, attributes: Attributes
     // SAFETY: the path is a C string, and the structure is of the size that is passed with it.
     check(unsafe {
         let attr: *const MountAttr = &raw const attr;
-        libc::syscall(libc::SYS_mount_setattr, fd.as_raw_fd(), EMPTY.as_ptr(), flags, attr, size_of::<MountAttr>())
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            EMPTY.as_ptr(),
+            flags,
+            attr,
+            size_of::<MountAttr>(),
+        )
     })
     .map(drop)
 }

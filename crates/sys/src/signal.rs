@@ -11,7 +11,9 @@ pub struct SignalSet(libc::sigset_t);
 
 impl std::fmt::Debug for SignalSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries((1..=64).filter(|&signal| self.contains(signal))).finish()
+        f.debug_set()
+            .entries((1..=64).filter(|&signal| self.contains(signal)))
+            .finish()
     }
 }
 
@@ -58,8 +60,14 @@ impl SignalSet {
 pub fn set_mask(blocked: &SignalSet) -> Result<SignalSet> {
     let mut before = SignalSet::empty();
     // SAFETY: both sets are initialised and live for the call.
-    let result = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked.0, &raw mut before.0) };
-    if result == 0 { Ok(before) } else { Err(Errno::from_raw_os_error(result)) }
+    let result = unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const blocked.0, &raw mut before.0)
+    };
+    if result == 0 {
+        Ok(before)
+    } else {
+        Err(Errno::from_raw_os_error(result))
+    }
 }
 
 /// The old mask, put back on drop.
@@ -74,7 +82,9 @@ impl MaskGuard {
     /// # Errors
     /// As [`set_mask`].
     pub fn block(blocked: &SignalSet) -> Result<Self> {
-        Ok(Self { before: set_mask(blocked)? })
+        Ok(Self {
+            before: set_mask(blocked)?,
+        })
     }
 
     /// Changes what is blocked meanwhile; the guard still restores the first mask.
@@ -120,7 +130,13 @@ impl SignalFd {
     /// Those of signalfd(2).
     pub fn new(signals: &SignalSet) -> Result<Self> {
         // SAFETY: the set is initialised and lives for the call.
-        let fd = unsafe { libc::signalfd(-1, &raw const signals.0, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let fd = unsafe {
+            libc::signalfd(
+                -1,
+                &raw const signals.0,
+                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+            )
+        };
         if fd == -1 {
             return Err(last_errno());
         }
@@ -136,7 +152,9 @@ impl SignalFd {
         let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
         match rustix::io::read(&self.0, &mut info) {
             // `ssi_signo` is the first field.
-            Ok(_) => Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]))),
+            Ok(_) => Ok(Some(i32::from_ne_bytes([
+                info[0], info[1], info[2], info[3],
+            ]))),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -157,7 +175,16 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     use std::os::fd::AsRawFd;
     let no_info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: without siginfo the call reads no memory.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) }).map(drop)
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            no_info,
+            0,
+        )
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

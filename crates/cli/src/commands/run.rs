@@ -21,6 +21,7 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     let request = request(args).map_err(|f| f.code(125))?;
     let engine = place.engine().map_err(|f| f.code(125))?;
     let warn = |warning| match warning {
+        Warning::Host(note) => eprint_line(&format!("minidock: note: {note}")),
         Warning::ForeignPlatform { image, host } => eprint_line(&format!(
             "WARNING: The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
         )),

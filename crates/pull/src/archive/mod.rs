@@ -51,8 +51,8 @@ struct Found<'m> {
 /// Of several images for different platforms under one name, the one for `platform` is taken.
 ///
 /// # Errors
-/// When it is no image archive, lacks something, or something is not what its name says. Images of
-/// the same archive that were published before the faulty one stay.
+/// When it is no image archive, lacks something, or something is not what its name says. None of its
+/// images is published then.
 pub fn load(
     store: &Store,
     archive: impl Read + Send,
@@ -69,15 +69,27 @@ pub fn load(
     } else {
         return Err(Error::NoImage);
     };
+    // All images or none: nothing gets its name before the content of all is there.
+    let prepared = found
+        .into_iter()
+        .map(|image| bring(&writer, image))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut loaded = Vec::new();
-    for image in found {
+    for image in prepared {
         loaded.extend(publish(&writer, image)?);
     }
     Ok(loaded)
 }
 
-/// Brings one image into the store under all its names.
-fn publish(writer: &Writer, found: Found<'_>) -> Result<Vec<Loaded>, Error> {
+/// An image whose content is in the store, and which has no name there yet.
+struct Prepared {
+    references: Vec<Reference>,
+    config: ImageConfig,
+    record: ImageRecord,
+}
+
+/// Brings the content of one image into the store.
+fn bring(writer: &Writer, found: Found<'_>) -> Result<Prepared, Error> {
     let config_bytes = found.config.read()?;
     let config = ImageConfig::parse(&config_bytes)
         .and_then(|c| c.check_layer_count(found.layers.len()).map(|()| c))
@@ -107,18 +119,29 @@ fn publish(writer: &Writer, found: Found<'_>) -> Result<Vec<Loaded>, Error> {
         created: String::new(),
         size: 0,
     };
-    let mut loaded = Vec::new();
-    let names: Vec<Option<Reference>> = if found.references.is_empty() {
+    writer.finish_layers(&config)?;
+    Ok(Prepared {
+        references: found.references,
+        config,
+        record,
+    })
+}
+
+/// Makes an image visible under all its names.
+fn publish(writer: &Writer, image: Prepared) -> Result<Vec<Loaded>, Error> {
+    let image_id = &image.record.image_id;
+    let names: Vec<Option<Reference>> = if image.references.is_empty() {
         vec![None]
     } else {
-        found.references.into_iter().map(Some).collect()
+        image.references.into_iter().map(Some).collect()
     };
+    let mut loaded = Vec::new();
     for reference in names {
         let named = match &reference {
-            Some(r) => record.clone().named(r),
-            None => record.clone(),
+            Some(r) => image.record.clone().named(r),
+            None => image.record.clone(),
         };
-        writer.publish(named, &config)?;
+        writer.publish(named, &image.config)?;
         loaded.push(Loaded {
             reference,
             image_id: image_id.clone(),

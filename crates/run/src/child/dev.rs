@@ -36,7 +36,14 @@ const LINKS: [(&CStr, &CStr); 6] = [
 pub(super) fn fill(root: BorrowedFd<'_>) -> Result<(), Fail> {
     let dev = place::open(root, c"dev").during(Phase::Find)?;
     for (number, (source, name)) in DEVICES.into_iter().enumerate() {
-        mknodat(&dev, name, FileType::RegularFile, Mode::from_raw_mode(0o666), 0).during_number(Phase::Make, number)?;
+        mknodat(
+            &dev,
+            name,
+            FileType::RegularFile,
+            Mode::from_raw_mode(0o666),
+            0,
+        )
+        .during_number(Phase::Make, number)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let node = open_tree(CWD, source, flags).during_number(Phase::Source, number)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -57,7 +64,8 @@ pub(super) fn open_terminal(
 ) -> Result<OwnedFd, Fail> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let master = openat2(root, c"dev/pts/ptmx", flags, Mode::empty(), resolve).during(Phase::Act)?;
+    let master =
+        openat2(root, c"dev/pts/ptmx", flags, Mode::empty(), resolve).during(Phase::Act)?;
     unlockpt(&master).during(Phase::Act)?;
     if let Some(window) = window {
         tcsetwinsize(&master, window).during(Phase::Act)?;
@@ -71,11 +79,26 @@ pub(super) fn open_terminal(
 
 fn bind_console(root: BorrowedFd<'_>, terminal: BorrowedFd<'_>) -> Result<(), Fail> {
     let dev = place::open(root, c"dev").during(Phase::Find)?;
-    match mknodat(&dev, c"console", FileType::RegularFile, Mode::from_raw_mode(0o600), 0) {
+    match mknodat(
+        &dev,
+        c"console",
+        FileType::RegularFile,
+        Mode::from_raw_mode(0o600),
+        0,
+    ) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(Fail::new(Phase::Make, errno)),
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let node = open_tree(terminal, c"", flags).during(Phase::Source)?;
-    move_mount(&node, c"", &dev, c"console", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).during(Phase::Attach)
+    move_mount(
+        &node,
+        c"",
+        &dev,
+        c"console",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .during(Phase::Attach)
 }

@@ -5,8 +5,8 @@ use rustix::process::{DumpableBehavior, Gid, Uid};
 use rustix::thread::CapabilitySet;
 use rustix::thread::{
     CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
-    remove_capability_from_bounding_set, set_capabilities as set_capability_sets, set_keep_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    remove_capability_from_bounding_set, set_capabilities as set_capability_sets,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use minidock_sys::Errno;
@@ -23,7 +23,11 @@ pub(super) fn become_root() -> Result<(), Fail> {
 }
 
 /// Groups first: they cannot be changed any more once the user is not root.
-pub(super) fn become_user(owner: Owner, groups: Option<&[Gid]>, keep_capabilities: bool) -> Result<(), Fail> {
+pub(super) fn become_user(
+    owner: Owner,
+    groups: Option<&[Gid]>,
+    keep_capabilities: bool,
+) -> Result<(), Fail> {
     let Owner { uid, gid } = owner;
     if keep_capabilities {
         set_keep_capabilities(true).during(Phase::Act)?;
@@ -53,13 +57,27 @@ pub(super) fn bound_capabilities(keep: CapabilitySet) -> Result<(), Fail> {
 }
 
 pub(super) fn set_capabilities(sets: &Capabilities) -> Result<(), Fail> {
-    let Capabilities { effective, permitted, inheritable, ambient } = *sets;
+    let Capabilities {
+        effective,
+        permitted,
+        inheritable,
+        ambient,
+    } = *sets;
     clear_ambient_capability_set().during(Phase::Act)?;
-    set_capability_sets(None, CapabilitySets { effective, permitted, inheritable }).during(Phase::Act)?;
+    set_capability_sets(
+        None,
+        CapabilitySets {
+            effective,
+            permitted,
+            inheritable,
+        },
+    )
+    .during(Phase::Act)?;
     for number in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if ambient.contains(capability) {
-            configure_capability_in_ambient_set(capability, true).during_number(Phase::Act, number)?;
+            configure_capability_in_ambient_set(capability, true)
+                .during_number(Phase::Act, number)?;
         }
     }
     Ok(())

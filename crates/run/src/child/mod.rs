@@ -69,7 +69,10 @@ struct Found {
 
 impl Found {
     fn root(&self) -> Result<BorrowedFd<'_>, Fail> {
-        self.root.as_ref().map(|root| root.as_fd()).ok_or(Fail::new(Phase::Act, Errno::BADF))
+        self.root
+            .as_ref()
+            .map(|root| root.as_fd())
+            .ok_or(Fail::new(Phase::Act, Errno::BADF))
     }
 }
 
@@ -83,7 +86,8 @@ pub(crate) fn live(birth: &Birth<'_>) -> u8 {
     // What is made inside has the modes that are written here, not those that the caller's umask leaves of them.
     rustix::process::umask(Mode::empty());
     let reporter = Reporter(birth.channel);
-    let mut found = Found::default();
+    // Never dropped: the last step closes the descriptors themselves.
+    let mut found = std::mem::ManuallyDrop::new(Found::default());
     for (number, step) in birth.plan.steps.iter().enumerate() {
         match walk(birth, &mut found, step) {
             Ok(None) => {}
@@ -105,16 +109,26 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::MapOwnIds(map) => map_own_ids(map),
         Step::AwaitIdMaps => await_id_maps(birth.channel),
         Step::BecomeRoot => identity::become_root(),
-        Step::OomScoreAdj(value) => write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act),
+        Step::OomScoreAdj(value) => {
+            write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act)
+        }
         Step::MakeMountsPrivate => mounts::make_private(),
         Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
         Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
         Step::ProvideFolder(path) => rootfs::provide_folder(found.root()?, path),
-        Step::ProvideLink { folder, name, target } => rootfs::provide_link(found.root()?, folder, name, target),
+        Step::ProvideLink {
+            folder,
+            name,
+            target,
+        } => rootfs::provide_link(found.root()?, folder, name, target),
         Step::Bind(bind) => mounts::bind(found.root()?, bind),
         Step::FillDev => dev::fill(found.root()?),
         Step::OpenTerminal => {
-            found.terminal = Some(dev::open_terminal(found.root()?, birth.window, &Reporter(birth.channel))?);
+            found.terminal = Some(dev::open_terminal(
+                found.root()?,
+                birth.window,
+                &Reporter(birth.channel),
+            )?);
             Ok(())
         }
         Step::Mask(path) => mounts::mask(found, path),
@@ -137,14 +151,16 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             rustix::process::umask(Mode::from_raw_mode(*mask & 0o777));
             Ok(())
         }
-        Step::ResourceLimit { resource, limit, .. } => {
-            rustix::process::setrlimit(*resource, limit.clone()).during(Phase::Act)
-        }
+        Step::ResourceLimit {
+            resource, limit, ..
+        } => rustix::process::setrlimit(*resource, *limit).during(Phase::Act),
         Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true).during(Phase::Act),
         Step::BoundCapabilities(keep) => identity::bound_capabilities(*keep),
-        Step::BecomeUser { owner, groups, keep_capabilities } => {
-            identity::become_user(*owner, groups.as_deref(), *keep_capabilities)
-        }
+        Step::BecomeUser {
+            owner,
+            groups,
+            keep_capabilities,
+        } => identity::become_user(*owner, groups.as_deref(), *keep_capabilities),
         Step::SetCapabilities(sets) => identity::set_capabilities(sets),
         Step::NewSession => rustix::process::setsid().map(drop).during(Phase::Act),
         Step::Stdio { owner } => put_stdio(birth, found, *owner),
@@ -157,8 +173,19 @@ fn die_with_supervisor(channel: BorrowedFd<'_>) -> Result<(), Fail> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(Phase::Act)?;
     // Had it died just before, nobody would send the signal: but then the other end of the channel is closed.
     let mut fds = [PollFd::new(&channel, PollFlags::empty())];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).during(Phase::Act)?;
-    if fds[0].revents().contains(PollFlags::HUP) { Err(Fail::new(Phase::Act, Errno::PIPE)) } else { Ok(()) }
+    poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )
+    .during(Phase::Act)?;
+    if fds[0].revents().contains(PollFlags::HUP) {
+        Err(Fail::new(Phase::Act, Errno::PIPE))
+    } else {
+        Ok(())
+    }
 }
 
 /// The kernel takes a group map from an unprivileged writer only once setgroups(2) is denied (user_namespaces(7)).
@@ -210,10 +237,14 @@ fn put_stdio(birth: &Birth<'_>, found: &Found, owner: Owner) -> Result<(), Fail>
         }
         .during(Phase::Act)?;
     }
-    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
-        .into_iter()
-        .try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))
-        .during(Phase::Act)
+    [
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    ]
+    .into_iter()
+    .try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))
+    .during(Phase::Act)
 }
 
 /// Returns why no candidate could be executed.
@@ -234,15 +265,24 @@ fn execute(birth: &Birth<'_>) -> Fail {
                 Errno::NOENT => (Phase::Interpreter, Errno::NOENT),
                 errno => (Phase::Program, errno),
             },
-            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
+                if why.phase == Phase::NotFound {
+                    why.errno = errno;
+                }
+                continue;
+            }
             Err(errno) => (Phase::Program, errno),
         };
         let index = u32::try_from(number).unwrap_or(u32::MAX);
         // As shells do: one that may not be executed does not end the search, but is the reason given at its end.
-        if errno != Errno::ACCESS || why.phase == Phase::NotFound {
-            why = Fail { phase, errno, index };
+        if !matches!(errno, Errno::ACCESS | Errno::ISDIR) || why.phase == Phase::NotFound {
+            why = Fail {
+                phase,
+                errno,
+                index,
+            };
         }
-        if !matches!(errno, Errno::ACCESS | Errno::NOENT) {
+        if !matches!(errno, Errno::ACCESS | Errno::ISDIR | Errno::NOENT) {
             break;
         }
     }

@@ -10,13 +10,13 @@ use minidock_sys::mount::{
 };
 use rustix::fs::{CWD, FileType, StatVfsMountFlags, fstat, fstatvfs};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, mount_remount, move_mount,
-    open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
+    mount_remount, move_mount, open_tree,
 };
 
+use super::Found;
 use super::place::{self, Make};
 use super::text::Text;
-use super::Found;
 use crate::plan::step::{Bind, Fallback, FsMount};
 use crate::report::{During as _, Fail, Phase};
 
@@ -34,7 +34,13 @@ pub(super) fn mount_fs(root: BorrowedFd<'_>, fs: &FsMount) -> Result<Option<Fail
     };
     rustix::process::fchdir(&target).during(Phase::Find)?;
     let data = (!fs.data.is_empty()).then_some(fs.data.as_c_str());
-    let Err(errno) = mount(fs.source.as_c_str(), c".", fs.fs_type.as_c_str(), fs.flags, data) else {
+    let Err(errno) = mount(
+        fs.source.as_c_str(),
+        c".",
+        fs.fs_type.as_c_str(),
+        fs.flags,
+        data,
+    ) else {
         return Ok(None);
     };
     let why = Fail::new(Phase::Act, errno);
@@ -43,8 +49,12 @@ pub(super) fn mount_fs(root: BorrowedFd<'_>, fs: &FsMount) -> Result<Option<Fail
         // So the kernel answers where parts of the host's own are covered, as in most containers.
         Fallback::HostTree(attributes) if errno == Errno::PERM => {
             let mut source = Text::new();
-            source.push(b"/").and_then(|()| source.push(fs.target.path.to_bytes())).during(Phase::Source)?;
-            let tree = clone_tree(source.as_c_str().during(Phase::Source)?, true).during(Phase::Source)?;
+            source
+                .push(b"/")
+                .and_then(|()| source.push(fs.target.path.to_bytes()))
+                .during(Phase::Source)?;
+            let tree =
+                clone_tree(source.as_c_str().during(Phase::Source)?, true).during(Phase::Source)?;
             attach(&tree, target.as_fd()).during(Phase::Attach)?;
             set_attributes(tree.as_fd(), true, attributes).during(Phase::Attributes)?;
             Ok(Some(why))
@@ -55,14 +65,28 @@ pub(super) fn mount_fs(root: BorrowedFd<'_>, fs: &FsMount) -> Result<Option<Fail
 
 /// A detached copy of the mount at a path of the host's, without or with the mounts below it.
 pub(super) fn clone_tree(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let below = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
-    open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | below)
+    let below = if recursive {
+        OpenTreeFlags::AT_RECURSIVE
+    } else {
+        OpenTreeFlags::empty()
+    };
+    open_tree(
+        CWD,
+        path,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | below,
+    )
 }
 
 /// A detached copy of the part of the mount that an open path refers to.
 fn clone_at(fd: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
-    let below = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let below = if recursive {
+        OpenTreeFlags::AT_RECURSIVE
+    } else {
+        OpenTreeFlags::empty()
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(fd, c"", flags | below)
 }
 
@@ -73,10 +97,15 @@ pub(super) fn attach(tree: &OwnedFd, target: BorrowedFd<'_>) -> Result<(), Errno
 
 pub(super) fn bind(root: BorrowedFd<'_>, bind: &Bind) -> Result<(), Fail> {
     let tree = clone_tree(&bind.source, bind.recursive).during(Phase::Source)?;
-    let make = if is_folder(tree.as_fd()).during(Phase::Source)? { Make::Folder } else { Make::File };
+    let make = if is_folder(tree.as_fd()).during(Phase::Source)? {
+        Make::Folder
+    } else {
+        Make::File
+    };
     let target = place::open_or_make(root, &bind.target.path, bind.target.follow, make)?;
     attach(&tree, target.as_fd()).during(Phase::Attach)?;
-    set_attributes(tree.as_fd(), bind.attributes_recursive, bind.attributes).during(Phase::Attributes)
+    set_attributes(tree.as_fd(), bind.attributes_recursive, bind.attributes)
+        .during(Phase::Attributes)
 }
 
 fn is_folder(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
@@ -104,11 +133,17 @@ pub(super) fn mask(found: &mut Found, path: &CStr) -> Result<(), Fail> {
         let copy = clone_at(mask.as_fd(), false).during(Phase::Source)?;
         return attach(&copy, target.as_fd()).during(Phase::Attach);
     }
-    let empty = found.empty.as_ref().ok_or(Fail::new(Phase::Source, Errno::BADF))?;
+    let empty = found
+        .empty
+        .as_ref()
+        .ok_or(Fail::new(Phase::Source, Errno::BADF))?;
     let mask = clone_at(empty.as_fd(), false).during(Phase::Source)?;
     attach(&mask, target.as_fd()).during(Phase::Attach)?;
     let nothing = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
-    let attributes = Attributes { set: nothing, ..Attributes::default() };
+    let attributes = Attributes {
+        set: nothing,
+        ..Attributes::default()
+    };
     set_attributes(mask.as_fd(), false, attributes).during(Phase::Attributes)?;
     found.mask = Some(mask);
     Ok(())
@@ -120,17 +155,27 @@ pub(super) fn make_path_read_only(root: BorrowedFd<'_>, path: &CStr) -> Result<(
     };
     let tree = clone_at(target.as_fd(), true).during(Phase::Source)?;
     attach(&tree, target.as_fd()).during(Phase::Attach)?;
-    let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
+    let attributes = Attributes {
+        set: ATTR_RDONLY,
+        ..Attributes::default()
+    };
     set_attributes(tree.as_fd(), true, attributes).during(Phase::Attributes)
 }
 
 pub(super) fn make_root_read_only(root: BorrowedFd<'_>) -> Result<(), Fail> {
-    let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
+    let attributes = Attributes {
+        set: ATTR_RDONLY,
+        ..Attributes::default()
+    };
     set_attributes(root, false, attributes).during(Phase::Act)
 }
 
 /// Sets attributes of an attached mount. Before Linux 5.12 only the mount itself can be changed, not those below it.
-fn set_attributes(fd: BorrowedFd<'_>, recursive: bool, attributes: Attributes) -> Result<(), Errno> {
+fn set_attributes(
+    fd: BorrowedFd<'_>,
+    recursive: bool,
+    attributes: Attributes,
+) -> Result<(), Errno> {
     if attributes == Attributes::default() {
         return Ok(());
     }

@@ -12,7 +12,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, readlinkat_raw};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, readlinkat_raw,
+};
 
 use super::text::Text;
 use crate::report::{During as _, Fail, Phase};
@@ -35,7 +37,13 @@ fn open_with(root: BorrowedFd<'_>, path: &CStr, how: ResolveFlags) -> Result<Own
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | how;
     // The kernel asks for another try when a rename elsewhere keeps it from proving that `..` stayed inside.
     loop {
-        match openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match openat2(
+            root,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,
         }
@@ -43,13 +51,20 @@ fn open_with(root: BorrowedFd<'_>, path: &CStr, how: ResolveFlags) -> Result<Own
 }
 
 /// Opens `path`, making it (and its parents) if it is missing.
-pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &CStr, follow: bool, make: Make) -> Result<OwnedFd, Fail> {
+pub(super) fn open_or_make(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    follow: bool,
+    make: Make,
+) -> Result<OwnedFd, Fail> {
     match open(root, path) {
         Err(Errno::NOENT) => {}
         Err(Errno::LOOP) if follow => {}
         result => return result.during(Phase::Find),
     }
-    Walk::start(path).during(Phase::Find)?.run(root, follow, make)
+    Walk::start(path)
+        .during(Phase::Find)?
+        .run(root, follow, make)
 }
 
 /// One component after the other, so that missing ones can be made and links be judged.
@@ -66,7 +81,11 @@ impl Walk {
     fn start(path: &CStr) -> Result<Self, Errno> {
         let mut rest = Text::new();
         rest.push(path.to_bytes())?;
-        Ok(Self { found: Text::new(), rest, links: 0 })
+        Ok(Self {
+            found: Text::new(),
+            rest,
+            links: 0,
+        })
     }
 
     fn run(mut self, root: BorrowedFd<'_>, follow: bool, make: Make) -> Result<OwnedFd, Fail> {
@@ -79,7 +98,11 @@ impl Walk {
                 continue;
             }
             self.enter(&name).during(Phase::Find)?;
-            let what = if self.rest.bytes().is_empty() { make } else { Make::Folder };
+            let what = if self.rest.bytes().is_empty() {
+                make
+            } else {
+                Make::Folder
+            };
             here = match self.open_found(root) {
                 Ok(fd) => fd,
                 Err(Errno::LOOP) if follow => {
@@ -98,8 +121,16 @@ impl Walk {
     }
 
     fn open_found(&self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let stay = if self.links > 0 { ResolveFlags::NO_XDEV } else { ResolveFlags::empty() };
-        let path = if self.found.bytes().is_empty() { c"." } else { self.found.as_c_str()? };
+        let stay = if self.links > 0 {
+            ResolveFlags::NO_XDEV
+        } else {
+            ResolveFlags::empty()
+        };
+        let path = if self.found.bytes().is_empty() {
+            c"."
+        } else {
+            self.found.as_c_str()?
+        };
         open_with(root, path, ResolveFlags::NO_SYMLINKS | stay)
     }
 
@@ -110,7 +141,10 @@ impl Walk {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            let end = bytes.iter().position(|&byte| byte == b'/').unwrap_or(bytes.len());
+            let end = bytes
+                .iter()
+                .position(|&byte| byte == b'/')
+                .unwrap_or(bytes.len());
             let mut name = Text::new();
             name.push(&bytes[..end])?;
             let mut rest = Text::new();
@@ -130,7 +164,12 @@ impl Walk {
     }
 
     fn leave_folder(&mut self) {
-        let parent = self.found.bytes().iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let parent = self
+            .found
+            .bytes()
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .unwrap_or(0);
         self.found.truncate(parent);
     }
 
@@ -159,12 +198,28 @@ fn create(parent: BorrowedFd<'_>, name: &Text, what: Make) -> Result<(), Errno> 
     let name = name.as_c_str()?;
     match what {
         Make::Folder => mkdirat(parent, name, Mode::from_raw_mode(0o755)),
-        Make::File => mknodat(parent, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
+        Make::File => mknodat(
+            parent,
+            name,
+            FileType::RegularFile,
+            Mode::from_raw_mode(0o644),
+            0,
+        ),
     }
 }
 
 /// Whether `path`, as the process itself sees it, can be reached without a magic link such as `/proc/self/exe`, which
-/// would lead to a file of the host's.
+/// would lead to a file of the host's, and is no folder, for which execve(2) has no better word than `EACCES`.
 pub(super) fn reachable_by_name(path: &CStr) -> Result<(), Errno> {
-    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map(drop)
+    let found = openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Ok(()),
+    }
 }

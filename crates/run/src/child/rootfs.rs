@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use minidock_sys::Errno;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_move, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_move,
+    move_mount, unmount,
 };
 
 use super::place::{self, Make};
@@ -17,21 +18,37 @@ use crate::plan::step::{Overlay, Owner};
 use crate::report::{During as _, Fail, Phase};
 
 fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
-    openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 pub(super) fn bind(found: &mut Found, source: &CStr, mountpoint: &CStr) -> Result<(), Fail> {
     // With the mounts below it, for the kernel refuses to uncover what a more privileged namespace has covered.
     let tree = mounts::clone_tree(source, true).during(Phase::Source)?;
     found.empty = Some(open_path(mountpoint).during(Phase::Find)?);
-    move_mount(&tree, c"", CWD, mountpoint, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).during(Phase::Attach)?;
+    move_mount(
+        &tree,
+        c"",
+        CWD,
+        mountpoint,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .during(Phase::Attach)?;
     found.root = Some(tree);
     Ok(())
 }
 
 pub(super) fn mount_overlay(found: &mut Found, overlay: &Overlay) -> Result<(), Fail> {
     found.empty = Some(open_path(&overlay.mountpoint).during(Phase::Find)?);
-    let root = if overlay.one_by_one { layer_by_layer(overlay)? } else { in_one_call(overlay)? };
+    let root = if overlay.one_by_one {
+        layer_by_layer(overlay)?
+    } else {
+        in_one_call(overlay)?
+    };
     found.root = Some(root);
     Ok(())
 }
@@ -53,7 +70,12 @@ fn layer_by_layer(overlay: &Overlay) -> Result<OwnedFd, Fail> {
         fsconfig_set_flag(&context, c"volatile").during(Phase::Act)?;
     }
     fsconfig_create(&context).during(Phase::Act)?;
-    let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).during(Phase::Act)?;
+    let root = fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )
+    .during(Phase::Act)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&root, c"", CWD, overlay.mountpoint.as_c_str(), flags).during(Phase::Attach)?;
     Ok(root)
@@ -91,11 +113,24 @@ fn in_one_call(overlay: &Overlay) -> Result<OwnedFd, Fail> {
     }
     add(c",upperdir=", &overlay.upper).during(Phase::Upper)?;
     add(c",workdir=", &overlay.work).during(Phase::Work)?;
-    options.push(if overlay.volatile { b",userxattr,volatile" } else { b",userxattr" }).during(Phase::Act)?;
+    options
+        .push(if overlay.volatile {
+            b",userxattr,volatile"
+        } else {
+            b",userxattr"
+        })
+        .during(Phase::Act)?;
     let options = options.as_c_str().during(Phase::Act)?;
     rustix::process::chdir(c"/proc/self/fd").during(Phase::Act)?;
     let mountpoint = overlay.mountpoint.as_c_str();
-    mount(c"overlay", mountpoint, c"overlay", MountFlags::empty(), options).during(Phase::Act)?;
+    mount(
+        c"overlay",
+        mountpoint,
+        c"overlay",
+        MountFlags::empty(),
+        options,
+    )
+    .during(Phase::Act)?;
     open_path(mountpoint).during(Phase::Attach)
 }
 
@@ -104,7 +139,12 @@ pub(super) fn provide_folder(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Fa
     place::open_or_make(root, path, true, Make::Folder).map(drop)
 }
 
-pub(super) fn provide_link(root: BorrowedFd<'_>, folder: &CStr, name: &CStr, target: &CStr) -> Result<(), Fail> {
+pub(super) fn provide_link(
+    root: BorrowedFd<'_>,
+    folder: &CStr,
+    name: &CStr,
+    target: &CStr,
+) -> Result<(), Fail> {
     let folder = place::open_or_make(root, folder, true, Make::Folder)?;
     match rustix::fs::symlinkat(target, &folder, name) {
         Err(Errno::EXIST) => Ok(()),
@@ -114,7 +154,11 @@ pub(super) fn provide_link(root: BorrowedFd<'_>, folder: &CStr, name: &CStr, tar
 
 /// The working directory, resolved inside. No magic link leads to it, so it cannot be a folder of the host's that some
 /// descriptor refers to.
-pub(super) fn working_directory(root: BorrowedFd<'_>, path: &CStr, owner: Owner) -> Result<OwnedFd, Fail> {
+pub(super) fn working_directory(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    owner: Owner,
+) -> Result<OwnedFd, Fail> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     match openat2(root, path, flags, Mode::empty(), resolve) {
@@ -124,7 +168,8 @@ pub(super) fn working_directory(root: BorrowedFd<'_>, path: &CStr, owner: Owner)
     let folder = place::open_or_make(root, path, true, Make::Folder)?;
     if !(owner.uid.is_root() && owner.gid.is_root()) {
         let flags = rustix::fs::AtFlags::EMPTY_PATH;
-        rustix::fs::chownat(&folder, c"", Some(owner.uid), Some(owner.gid), flags).during(Phase::Make)?;
+        rustix::fs::chownat(&folder, c"", Some(owner.uid), Some(owner.gid), flags)
+            .during(Phase::Make)?;
     }
     Ok(folder)
 }

@@ -15,13 +15,20 @@ impl Text {
     const CAPACITY: usize = 4096;
 
     pub(super) fn new() -> Self {
-        Self { bytes: [0; Self::CAPACITY], len: 0 }
+        Self {
+            bytes: [0; Self::CAPACITY],
+            len: 0,
+        }
     }
 
     /// Appends `more`; `ENAMETOOLONG` when a page does not hold it.
     pub(super) fn push(&mut self, more: &[u8]) -> Result<(), Errno> {
         let end = self.len + more.len();
-        let room = self.bytes.get_mut(self.len..end).filter(|_| end < Self::CAPACITY).ok_or(Errno::NAMETOOLONG)?;
+        let room = self
+            .bytes
+            .get_mut(self.len..end)
+            .filter(|_| end < Self::CAPACITY)
+            .ok_or(Errno::NAMETOOLONG)?;
         room.copy_from_slice(more);
         self.len = end;
         self.terminate();

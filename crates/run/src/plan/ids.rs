@@ -48,19 +48,38 @@ impl<'a> Maps<'a> {
         };
         let uid = single(self.uid, host.uid)?;
         let gid = single(self.gid, host.gid)?;
-        Some(SelfMap { uid: c_string(uid)?, gid: c_string(gid)? })
+        Some(SelfMap {
+            uid: c_string(uid)?,
+            gid: c_string(gid)?,
+        })
     }
 
     /// The maps as the parent writes them, if this caller may.
     pub(super) fn by_parent(&self, host: &Host) -> Result<IdMaps, PlanError> {
         if !host.may_map_any_id {
-            return Err(PlanError::IdRanges { uid: host.uid, gid: host.gid });
+            return Err(PlanError::IdRanges {
+                uid: host.uid,
+                gid: host.gid,
+            });
         }
-        Ok(IdMaps::Parent { uid: lines(self.uid), gid: lines(self.gid) })
+        Ok(IdMaps::Parent {
+            uid: lines(self.uid),
+            gid: lines(self.gid),
+        })
     }
 
     pub(super) fn has_uid(&self, id: u32) -> bool {
         contains(self.uid, id)
+    }
+
+    /// What a user id of the container's is outside.
+    pub(super) fn host_uid(&self, id: u32) -> Option<u32> {
+        self.uid.iter().find_map(|m| {
+            let offset = id
+                .checked_sub(m.container_id())
+                .filter(|offset| *offset < m.size())?;
+            m.host_id().checked_add(offset)
+        })
     }
 
     pub(super) fn has_gid(&self, id: u32) -> bool {
@@ -69,17 +88,28 @@ impl<'a> Maps<'a> {
 
     /// Whether the caller's own ids are the container's root.
     pub(super) fn caller_is_root(&self, host: &Host) -> bool {
-        let is_root = |map: &[LinuxIdMapping], id: u32| map.iter().any(|m| m.container_id() == 0 && m.host_id() == id);
+        let is_root = |map: &[LinuxIdMapping], id: u32| {
+            map.iter()
+                .any(|m| m.container_id() == 0 && m.host_id() == id)
+        };
         is_root(self.uid, host.uid) && is_root(self.gid, host.gid)
     }
 }
 
 fn contains(map: &[LinuxIdMapping], id: u32) -> bool {
-    map.iter().any(|m| id.checked_sub(m.container_id()).is_some_and(|offset| offset < m.size()))
+    map.iter().any(|m| {
+        id.checked_sub(m.container_id())
+            .is_some_and(|offset| offset < m.size())
+    })
 }
 
 fn line(mapping: &LinuxIdMapping) -> String {
-    format!("{} {} {}", mapping.container_id(), mapping.host_id(), mapping.size())
+    format!(
+        "{} {} {}",
+        mapping.container_id(),
+        mapping.host_id(),
+        mapping.size()
+    )
 }
 
 fn lines(map: &[LinuxIdMapping]) -> String {

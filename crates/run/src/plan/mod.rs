@@ -47,6 +47,8 @@ pub struct Plan {
     /// Defaults that this host cannot give, one sentence each.
     pub(crate) notes: Vec<String>,
     pub(crate) terminal: bool,
+    /// The container's user as the host counts.
+    pub(crate) host_user: u32,
     pub(crate) interactive: bool,
     /// Rows and columns that the Spec wants for the terminal.
     pub(crate) console_size: Option<(u16, u16)>,
@@ -66,8 +68,14 @@ impl fmt::Display for Plan {
 pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     let spec = launch.spec;
     refuse::refuse_unsupported(spec)?;
-    let process = spec.process().as_ref().ok_or(PlanError::Missing { field: "process" })?;
-    let linux = spec.linux().as_ref().ok_or(PlanError::Missing { field: "linux" })?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or(PlanError::Missing { field: "process" })?;
+    let linux = spec
+        .linux()
+        .as_ref()
+        .ok_or(PlanError::Missing { field: "linux" })?;
     let terminal = process.terminal().unwrap_or(false);
     if terminal != launch.terminal {
         return Err(PlanError::TerminalMismatch { spec: terminal });
@@ -91,15 +99,37 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         }
     };
     if let Some(adjustment) = process.oom_score_adj() {
-        steps.push(Step::OomScoreAdj(c_string("process.oomScoreAdj", adjustment.to_string().as_bytes())?));
+        steps.push(Step::OomScoreAdj(c_string(
+            "process.oomScoreAdj",
+            adjustment.to_string().as_bytes(),
+        )?));
     }
     let mut notes = Vec::new();
     let groups_fixed = matches!(id_maps, IdMaps::Own);
     let user = process::user(process, &maps, groups_fixed)?;
-    push_mounts(&mut steps, &mut notes, launch, &mounts::Context { kernel: host.kernel, namespaces, maps: &maps })?;
-    push_seal(&mut steps, spec, process::working_directory(process)?, user.owner);
-    steps.push(if host.pivot_root { Step::PivotRoot } else { Step::MoveRoot });
+    push_mounts(
+        &mut steps,
+        &mut notes,
+        launch,
+        &mounts::Context {
+            kernel: host.kernel,
+            namespaces,
+            maps: &maps,
+        },
+    )?;
+    push_seal(
+        &mut steps,
+        spec,
+        process::working_directory(process)?,
+        user.owner,
+    );
+    steps.push(if host.pivot_root {
+        Step::PivotRoot
+    } else {
+        Step::MoveRoot
+    });
     push_names(&mut steps, spec, namespaces)?;
+    let host_user = maps.host_uid(user.owner.uid.as_raw()).unwrap_or(host.uid);
     process::push_process(&mut steps, process, user)?;
 
     Ok(Plan {
@@ -109,8 +139,11 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         command: Command::of(process)?,
         notes,
         terminal,
+        host_user,
         interactive: launch.interactive,
-        console_size: process.console_size().map(|size| (clamp(size.height()), clamp(size.width()))),
+        console_size: process
+            .console_size()
+            .map(|size| (clamp(size.height()), clamp(size.width()))),
     })
 }
 
@@ -130,18 +163,34 @@ fn push_mounts(
     for provision in launch.provide {
         steps.push(provide(provision)?);
     }
-    mounts::push_mounts(steps, notes, launch.spec.mounts().as_deref().unwrap_or_default(), context)?;
+    mounts::push_mounts(
+        steps,
+        notes,
+        launch.spec.mounts().as_deref().unwrap_or_default(),
+        context,
+    )?;
     if launch.terminal {
         if !mounts::has_devpts(launch.spec) {
-            return Err(PlanError::Missing { field: "mounts of type devpts at /dev/pts, which process.terminal needs" });
+            return Err(PlanError::Missing {
+                field: "mounts of type devpts at /dev/pts, which process.terminal needs",
+            });
         }
         steps.push(Step::OpenTerminal);
     }
     let linux = launch.spec.linux().as_ref();
-    for path in linux.and_then(|linux| linux.readonly_paths().as_deref()).unwrap_or_default() {
-        steps.push(Step::ReadOnlyPath(relative("linux.readonlyPaths", Path::new(path))?));
+    for path in linux
+        .and_then(|linux| linux.readonly_paths().as_deref())
+        .unwrap_or_default()
+    {
+        steps.push(Step::ReadOnlyPath(relative(
+            "linux.readonlyPaths",
+            Path::new(path),
+        )?));
     }
-    for path in linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default() {
+    for path in linux
+        .and_then(|linux| linux.masked_paths().as_deref())
+        .unwrap_or_default()
+    {
         steps.push(Step::Mask(relative("linux.maskedPaths", Path::new(path))?));
     }
     Ok(())
@@ -149,22 +198,39 @@ fn push_mounts(
 
 /// The last changes to the root file system.
 fn push_seal(steps: &mut Vec<Step>, spec: &Spec, working_directory: CString, owner: step::Owner) {
-    steps.push(Step::FindWorkingDirectory { path: working_directory, owner });
-    if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false) {
+    steps.push(Step::FindWorkingDirectory {
+        path: working_directory,
+        owner,
+    });
+    if spec
+        .root()
+        .as_ref()
+        .and_then(oci_spec::runtime::Root::readonly)
+        .unwrap_or(false)
+    {
         steps.push(Step::ReadOnlyRoot);
     }
 }
 
 fn push_names(steps: &mut Vec<Step>, spec: &Spec, namespaces: Namespaces) -> Result<(), PlanError> {
     let own_uts = namespaces.contains(Namespaces::UTS);
-    for (name, field) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
-        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else { continue };
+    for (name, field) in [
+        (spec.hostname(), "hostname"),
+        (spec.domainname(), "domainname"),
+    ] {
+        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else {
+            continue;
+        };
         if !own_uts {
             let detail = Some("it needs a uts namespace of the container's own".to_owned());
             return Err(PlanError::Unsupported { field, detail });
         }
         let name = c_string(field, name.as_bytes())?;
-        steps.push(if field == "hostname" { Step::Hostname(name) } else { Step::Domainname(name) });
+        steps.push(if field == "hostname" {
+            Step::Hostname(name)
+        } else {
+            Step::Domainname(name)
+        });
     }
     if namespaces.contains(Namespaces::NETWORK) {
         steps.push(Step::LoopbackUp);
@@ -177,7 +243,10 @@ fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
     for namespace in linux.namespaces().as_deref().unwrap_or_default() {
         if let Some(path) = namespace.path() {
             let detail = Some(path.display().to_string());
-            return Err(PlanError::Unsupported { field: "linux.namespaces[].path", detail });
+            return Err(PlanError::Unsupported {
+                field: "linux.namespaces[].path",
+                detail,
+            });
         }
         set = set.with(match namespace.typ() {
             LinuxNamespaceType::Mount => Namespaces::MOUNT,
@@ -188,7 +257,10 @@ fn namespaces(linux: &Linux) -> Result<Namespaces, PlanError> {
             LinuxNamespaceType::Pid => Namespaces::PID,
             LinuxNamespaceType::Network => Namespaces::NETWORK,
             LinuxNamespaceType::Time => {
-                return Err(PlanError::Unsupported { field: "linux.namespaces", detail: Some("time".to_owned()) });
+                return Err(PlanError::Unsupported {
+                    field: "linux.namespaces",
+                    detail: Some("time".to_owned()),
+                });
             }
         });
     }
@@ -208,7 +280,9 @@ fn provide(provision: &Provision) -> Result<Step, PlanError> {
     match provision {
         Provision::Folder(path) => Ok(Step::ProvideFolder(relative(FIELD, path)?)),
         Provision::Link { path, target } => {
-            let name = path.file_name().ok_or(PlanError::Missing { field: "name of a link to provide" })?;
+            let name = path.file_name().ok_or(PlanError::Missing {
+                field: "name of a link to provide",
+            })?;
             Ok(Step::ProvideLink {
                 folder: relative(FIELD, path.parent().unwrap_or(Path::new("/")))?,
                 name: c_string(FIELD, name.as_bytes())?,
@@ -221,12 +295,25 @@ fn provide(provision: &Provision) -> Result<Step, PlanError> {
 fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {
     let mountpoint = absolute("the mount point", launch.mountpoint)?;
     match launch.rootfs {
-        Rootfs::Bind(source) => Ok(Step::BindRootfs { source: absolute("the root file system", source)?, mountpoint }),
-        Rootfs::Overlay { lower, upper, work, volatile } => {
+        Rootfs::Bind(source) => Ok(Step::BindRootfs {
+            source: absolute("the root file system", source)?,
+            mountpoint,
+        }),
+        Rootfs::Overlay {
+            lower,
+            upper,
+            work,
+            volatile,
+        } => {
             if lower.is_empty() {
-                return Err(PlanError::Missing { field: "layers of the root file system" });
+                return Err(PlanError::Missing {
+                    field: "layers of the root file system",
+                });
             }
-            let lower = lower.iter().map(|layer| absolute("a layer", layer)).collect::<Result<_, _>>()?;
+            let lower = lower
+                .iter()
+                .map(|layer| absolute("a layer", layer))
+                .collect::<Result<_, _>>()?;
             Ok(Step::MountOverlay(Overlay {
                 lower,
                 upper: absolute("the upper layer", upper)?,
@@ -242,7 +329,10 @@ fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {
 /// A path of the host's. Relative ones are refused: the child changes its working directory.
 fn absolute(what: &'static str, path: &Path) -> Result<CString, PlanError> {
     if !path.is_absolute() {
-        return Err(PlanError::NotAbsolute { what, path: path.to_owned() });
+        return Err(PlanError::NotAbsolute {
+            what,
+            path: path.to_owned(),
+        });
     }
     c_string(what, path.as_os_str().as_bytes())
 }
@@ -250,7 +340,10 @@ fn absolute(what: &'static str, path: &Path) -> Result<CString, PlanError> {
 /// A path of the container's, relative to its root. `..` at the root stays there, as everywhere in a file system.
 fn relative(field: &'static str, path: &Path) -> Result<CString, PlanError> {
     if !path.is_absolute() {
-        return Err(PlanError::NotAbsolute { what: field, path: path.to_owned() });
+        return Err(PlanError::NotAbsolute {
+            what: field,
+            path: path.to_owned(),
+        });
     }
     let mut parts: Vec<&[u8]> = Vec::new();
     for component in path.components() {
@@ -261,9 +354,16 @@ fn relative(field: &'static str, path: &Path) -> Result<CString, PlanError> {
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
-    if parts.is_empty() { c_string(field, b".") } else { c_string(field, &parts.join(&b'/')) }
+    if parts.is_empty() {
+        c_string(field, b".")
+    } else {
+        c_string(field, &parts.join(&b'/'))
+    }
 }
 
 fn c_string(field: &'static str, bytes: &[u8]) -> Result<CString, PlanError> {
-    CString::new(bytes).map_err(|_| PlanError::ZeroByte { field, text: String::from_utf8_lossy(bytes).into_owned() })
+    CString::new(bytes).map_err(|_| PlanError::ZeroByte {
+        field,
+        text: String::from_utf8_lossy(bytes).into_owned(),
+    })
 }

@@ -28,7 +28,9 @@ const HARMLESS: u64 = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
 pub(super) fn has_devpts(spec: &Spec) -> bool {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    mounts.iter().any(|mount| mount.typ().as_deref() == Some("devpts") && mount.destination() == Path::new("/dev/pts"))
+    mounts.iter().any(|mount| {
+        mount.typ().as_deref() == Some("devpts") && mount.destination() == Path::new("/dev/pts")
+    })
 }
 
 pub(super) fn push_mounts(
@@ -39,14 +41,21 @@ pub(super) fn push_mounts(
 ) -> Result<(), PlanError> {
     for mount in mounts {
         if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(PlanError::Unsupported { field: "mounts[].uidMappings", detail: Some(name(mount)) });
+            return Err(PlanError::Unsupported {
+                field: "mounts[].uidMappings",
+                detail: Some(name(mount)),
+            });
         }
         let path = relative(FIELD, mount.destination())?;
         if path.to_bytes() == b"." {
-            return Err(PlanError::Unsupported { field: FIELD, detail: Some("a mount on /".to_owned()) });
+            return Err(PlanError::Unsupported {
+                field: FIELD,
+                detail: Some("a mount on /".to_owned()),
+            });
         }
         let options = Options::parse(mount)?;
-        let fills_dev = path.to_bytes() == b"dev" && mount.typ().as_deref() == Some("tmpfs") && !options.bind;
+        let fills_dev =
+            path.to_bytes() == b"dev" && mount.typ().as_deref() == Some("tmpfs") && !options.bind;
         steps.push(if options.bind {
             bind(mount, path, &options)?
         } else {
@@ -64,15 +73,23 @@ fn name(mount: &Mount) -> String {
 }
 
 fn bind(mount: &Mount, path: CString, options: &Options) -> Result<Step, PlanError> {
-    let source = mount.source().as_deref().ok_or(PlanError::Missing { field: "mounts[].source of a bind mount" })?;
+    let source = mount.source().as_deref().ok_or(PlanError::Missing {
+        field: "mounts[].source of a bind mount",
+    })?;
     if let Some(unknown) = options.data.first() {
         return Err(unsupported_option(mount, unknown));
     }
     Ok(Step::Bind(Bind {
         source: absolute("mounts[].source", source)?,
-        target: Target { follow: may_follow(path.to_bytes()), path },
+        target: Target {
+            follow: may_follow(path.to_bytes()),
+            path,
+        },
         recursive: options.recursive,
-        attributes: Attributes { set: options.attributes, ..Attributes::default() },
+        attributes: Attributes {
+            set: options.attributes,
+            ..Attributes::default()
+        },
         attributes_recursive: options.attributes_recursive,
     }))
 }
@@ -91,37 +108,63 @@ fn file_system(
     context: &Context<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Step, PlanError> {
-    let fs_type = mount.typ().as_deref().ok_or(PlanError::Missing { field: "mounts[].type" })?;
+    let fs_type = mount.typ().as_deref().ok_or(PlanError::Missing {
+        field: "mounts[].type",
+    })?;
     let own = |namespace| context.namespaces.contains(namespace);
     let (shared, fallback, follow) = match fs_type {
         "proc" => {
-            let host = Attributes { set: HARMLESS, ..Attributes::default() };
+            let host = Attributes {
+                set: HARMLESS,
+                ..Attributes::default()
+            };
             (!own(Namespaces::PID), Fallback::HostTree(host), false)
         }
         "sysfs" => {
-            let host = Attributes { set: HARMLESS | ATTR_RDONLY, ..Attributes::default() };
+            let host = Attributes {
+                set: HARMLESS | ATTR_RDONLY,
+                ..Attributes::default()
+            };
             (!own(Namespaces::NETWORK), Fallback::HostTree(host), false)
         }
         "mqueue" => (!own(Namespaces::IPC), Fallback::None, false),
         "cgroup" | "cgroup2" => (false, Fallback::Skip, false),
         "devpts" => (false, Fallback::None, false),
         "tmpfs" => (false, Fallback::None, may_follow(path.to_bytes())),
-        other => return Err(PlanError::Unsupported { field: "mounts[].type", detail: Some(other.to_owned()) }),
+        other => {
+            return Err(PlanError::Unsupported {
+                field: "mounts[].type",
+                detail: Some(other.to_owned()),
+            });
+        }
     };
     let target = Target { path, follow };
     if shared {
         // A fresh one would show the host's namespace anyway, and the kernel refuses it to a user namespace.
         let attributes = match fallback {
             Fallback::HostTree(attributes) => attributes,
-            Fallback::None | Fallback::Skip => Attributes { set: HARMLESS, ..Attributes::default() },
+            Fallback::None | Fallback::Skip => Attributes {
+                set: HARMLESS,
+                ..Attributes::default()
+            },
         };
         let source = c_string(FIELD, &[b"/", target.path.to_bytes()].concat())?;
-        return Ok(Step::Bind(Bind { source, target, recursive: true, attributes, attributes_recursive: true }));
+        return Ok(Step::Bind(Bind {
+            source,
+            target,
+            recursive: true,
+            attributes,
+            attributes_recursive: true,
+        }));
     }
     let data = data(fs_type, mount, &options, context, notes)?;
     let source = mount.source().as_deref().unwrap_or(Path::new(fs_type));
     // The first version of the control group file system cannot be mounted in a user namespace.
-    let fs_type = if fs_type == "cgroup" { "cgroup2" } else { fs_type };
+    let fs_type = if fs_type == "cgroup" {
+        "cgroup2"
+    } else {
+        fs_type
+    };
     Ok(Step::MountFs(FsMount {
         fs_type: c_string(FIELD, fs_type.as_bytes())?,
         source: c_string(FIELD, source.as_os_str().as_bytes())?,
@@ -156,7 +199,10 @@ fn data(
 }
 
 fn unsupported_option(mount: &Mount, option: &str) -> PlanError {
-    PlanError::Unsupported { field: "mounts[].options", detail: Some(format!("{option} (of {})", name(mount))) }
+    PlanError::Unsupported {
+        field: "mounts[].options",
+        detail: Some(format!("{option} (of {})", name(mount))),
+    }
 }
 
 /// Parsed mount options. A file system takes `flags`, a bind takes `attributes`.
@@ -183,8 +229,22 @@ impl Options {
         for option in mount.options().as_deref().unwrap_or_default() {
             parsed.apply(option);
         }
-        let refused = ["shared", "rshared", "slave", "rslave", "unbindable", "runbindable", "idmap", "ridmap", "tmpcopyup"];
-        match parsed.data.iter().find(|option| refused.contains(&option.as_str())) {
+        let refused = [
+            "shared",
+            "rshared",
+            "slave",
+            "rslave",
+            "unbindable",
+            "runbindable",
+            "idmap",
+            "ridmap",
+            "tmpcopyup",
+        ];
+        match parsed
+            .data
+            .iter()
+            .find(|option| refused.contains(&option.as_str()))
+        {
             Some(option) => Err(unsupported_option(mount, option)),
             None => Ok(parsed),
         }
@@ -201,7 +261,8 @@ impl Options {
                 return;
             }
             // Every mount is private already, and the rest says what is so without a word.
-            "private" | "rprivate" | "defaults" | "rw" | "suid" | "dev" | "exec" | "async" | "atime" | "diratime" => {
+            "private" | "rprivate" | "defaults" | "rw" | "suid" | "dev" | "exec" | "async"
+            | "atime" | "diratime" => {
                 return;
             }
             "ro" => (MountFlags::RDONLY, ATTR_RDONLY),

@@ -32,7 +32,9 @@ impl Command {
     pub(super) fn of(process: &Process) -> Result<Self, PlanError> {
         let args = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();
-        let name = args.first().ok_or(PlanError::Missing { field: "process.args" })?;
+        let name = args.first().ok_or(PlanError::Missing {
+            field: "process.args",
+        })?;
         let search = (!name.contains('/')).then(|| search_path(env).to_owned());
         let candidates = match &search {
             None => vec![c_string("process.args", name.as_bytes())?],
@@ -52,7 +54,10 @@ impl Command {
 
 /// The last `PATH` counts, as for getenv in most programs once duplicates are there; engines pass only one.
 fn search_path(env: &[String]) -> &str {
-    env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
+    env.iter()
+        .rev()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH)
 }
 
 fn candidates(path: &str, name: &str) -> Result<Vec<CString>, PlanError> {
@@ -60,13 +65,19 @@ fn candidates(path: &str, name: &str) -> Result<Vec<CString>, PlanError> {
         .map(|folder| match folder {
             // POSIX: an empty entry is the working directory.
             "" => c_string("process.args", format!("./{name}").as_bytes()),
-            folder => c_string("process.env", format!("{}/{name}", folder.trim_end_matches('/')).as_bytes()),
+            folder => c_string(
+                "process.env",
+                format!("{}/{name}", folder.trim_end_matches('/')).as_bytes(),
+            ),
         })
         .collect()
 }
 
 fn strings(field: &'static str, strings: &[String]) -> Result<CStringArray, PlanError> {
-    let strings: Result<Vec<CString>, _> = strings.iter().map(|string| c_string(field, string.as_bytes())).collect();
+    let strings: Result<Vec<CString>, _> = strings
+        .iter()
+        .map(|string| c_string(field, string.as_bytes()))
+        .collect();
     Ok(CStringArray::new(strings?))
 }
 
@@ -77,26 +88,51 @@ pub(super) struct User {
     groups: Option<Vec<Gid>>,
 }
 
-pub(super) fn user(process: &Process, maps: &Maps<'_>, groups_fixed: bool) -> Result<User, PlanError> {
+pub(super) fn user(
+    process: &Process,
+    maps: &Maps<'_>,
+    groups_fixed: bool,
+) -> Result<User, PlanError> {
     let user = process.user();
     if !maps.has_uid(user.uid()) {
-        return Err(PlanError::IdNotMapped { field: "process.user.uid", id: user.uid() });
+        return Err(PlanError::IdNotMapped {
+            field: "process.user.uid",
+            id: user.uid(),
+        });
     }
     if !maps.has_gid(user.gid()) {
-        return Err(PlanError::IdNotMapped { field: "process.user.gid", id: user.gid() });
+        return Err(PlanError::IdNotMapped {
+            field: "process.user.gid",
+            id: user.gid(),
+        });
     }
     let additional = user.additional_gids().as_deref().unwrap_or_default();
-    let owner = Owner { uid: Uid::from_raw(user.uid()), gid: Gid::from_raw(user.gid()) };
+    let owner = Owner {
+        uid: Uid::from_raw(user.uid()),
+        gid: Gid::from_raw(user.gid()),
+    };
     if groups_fixed {
         // The one group that is mapped is the process's own already.
         return match additional.iter().find(|&&gid| gid != user.gid()) {
-            Some(&id) => Err(PlanError::IdNotMapped { field: "process.user.additionalGids", id }),
-            None => Ok(User { owner, groups: None }),
+            Some(&id) => Err(PlanError::IdNotMapped {
+                field: "process.user.additionalGids",
+                id,
+            }),
+            None => Ok(User {
+                owner,
+                groups: None,
+            }),
         };
     }
     match additional.iter().find(|&&gid| !maps.has_gid(gid)) {
-        Some(&id) => Err(PlanError::IdNotMapped { field: "process.user.additionalGids", id }),
-        None => Ok(User { owner, groups: Some(additional.iter().map(|&gid| Gid::from_raw(gid)).collect()) }),
+        Some(&id) => Err(PlanError::IdNotMapped {
+            field: "process.user.additionalGids",
+            id,
+        }),
+        None => Ok(User {
+            owner,
+            groups: Some(additional.iter().map(|&gid| Gid::from_raw(gid)).collect()),
+        }),
     }
 }
 
@@ -105,7 +141,11 @@ pub(super) fn working_directory(process: &Process) -> Result<CString, PlanError>
 }
 
 /// The steps from the pivot to the program.
-pub(super) fn push_process(steps: &mut Vec<Step>, process: &Process, user: User) -> Result<(), PlanError> {
+pub(super) fn push_process(
+    steps: &mut Vec<Step>,
+    process: &Process,
+    user: User,
+) -> Result<(), PlanError> {
     steps.push(Step::EnterWorkingDirectory);
     steps.push(Step::Umask(process.user().umask().unwrap_or(0o022)));
     for limit in process.rlimits().as_deref().unwrap_or_default() {
@@ -113,7 +153,10 @@ pub(super) fn push_process(steps: &mut Vec<Step>, process: &Process, user: User)
         steps.push(Step::ResourceLimit {
             name: limit.typ().to_string(),
             resource: resource(limit.typ()),
-            limit: Rlimit { current: number(limit.soft()), maximum: number(limit.hard()) },
+            limit: Rlimit {
+                current: number(limit.soft()),
+                maximum: number(limit.hard()),
+            },
         });
     }
     if process.no_new_privileges().unwrap_or(false) {
@@ -123,7 +166,11 @@ pub(super) fn push_process(steps: &mut Vec<Step>, process: &Process, user: User)
     steps.push(Step::BoundCapabilities(bounding));
     let owner = user.owner;
     let keep_capabilities = !owner.uid.is_root() && !sets.permitted.is_empty();
-    steps.push(Step::BecomeUser { owner, groups: user.groups, keep_capabilities });
+    steps.push(Step::BecomeUser {
+        owner,
+        groups: user.groups,
+        keep_capabilities,
+    });
     steps.push(Step::SetCapabilities(sets));
     // Changing ids makes the kernel forget the signal asked for at a parent's death (prctl(2)).
     steps.push(Step::DieWithSupervisor);
@@ -136,9 +183,13 @@ pub(super) fn push_process(steps: &mut Vec<Step>, process: &Process, user: User)
 /// The bounding set and the others. A Spec without capabilities grants none.
 fn capabilities(capabilities: Option<&LinuxCapabilities>) -> (CapabilitySet, step::Capabilities) {
     let set = |capabilities: Option<&oci_spec::runtime::Capabilities>| {
-        capabilities.into_iter().flatten().fold(CapabilitySet::empty(), |set, capability| {
-            set | CapabilitySet::from_name(&capability.to_string()).unwrap_or(CapabilitySet::empty())
-        })
+        capabilities
+            .into_iter()
+            .flatten()
+            .fold(CapabilitySet::empty(), |set, capability| {
+                set | CapabilitySet::from_name(&capability.to_string())
+                    .unwrap_or(CapabilitySet::empty())
+            })
     };
     let sets = step::Capabilities {
         effective: set(capabilities.and_then(|sets| sets.effective().as_ref())),
@@ -146,7 +197,10 @@ fn capabilities(capabilities: Option<&LinuxCapabilities>) -> (CapabilitySet, ste
         inheritable: set(capabilities.and_then(|sets| sets.inheritable().as_ref())),
         ambient: set(capabilities.and_then(|sets| sets.ambient().as_ref())),
     };
-    (set(capabilities.and_then(|sets| sets.bounding().as_ref())), sets)
+    (
+        set(capabilities.and_then(|sets| sets.bounding().as_ref())),
+        sets,
+    )
 }
 
 fn resource(limit: PosixRlimitType) -> Resource {
@@ -181,15 +235,25 @@ mod tests {
             let bit = CapabilitySet::from_bits_retain(1 << number);
             let (name, _) = bit.iter_names().next().unwrap();
             let capability: Capability = name.parse().unwrap();
-            assert_eq!(CapabilitySet::from_name(&capability.to_string()), Some(bit), "{name}");
+            assert_eq!(
+                CapabilitySet::from_name(&capability.to_string()),
+                Some(bit),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn the_search_follows_path() {
         let found = candidates("/usr/bin::/sbin/:rel", "x").unwrap();
-        assert_eq!(found, [c"/usr/bin/x", c"./x", c"/sbin/x", c"rel/x"].map(std::borrow::ToOwned::to_owned));
-        assert_eq!(search_path(&["A=1".into(), "PATH=/a".into(), "PATH=/b".into()]), "/b");
+        assert_eq!(
+            found,
+            [c"/usr/bin/x", c"./x", c"/sbin/x", c"rel/x"].map(ToOwned::to_owned)
+        );
+        assert_eq!(
+            search_path(&["A=1".into(), "PATH=/a".into(), "PATH=/b".into()]),
+            "/b"
+        );
         assert_eq!(search_path(&["XPATH=/a".into()]), DEFAULT_PATH);
     }
 }

@@ -5,12 +5,18 @@ use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use crate::PlanError;
 
 fn unsupported(field: &'static str) -> Result<(), PlanError> {
-    Err(PlanError::Unsupported { field, detail: None })
+    Err(PlanError::Unsupported {
+        field,
+        detail: None,
+    })
 }
 
 /// Fails on the first field that is set and cannot be honoured.
 pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), PlanError> {
-    let hooks = spec.hooks().as_ref().filter(|hooks| **hooks != oci_spec::runtime::Hooks::default());
+    let hooks = spec
+        .hooks()
+        .as_ref()
+        .filter(|hooks| **hooks != oci_spec::runtime::Hooks::default());
     let checks = [
         (hooks.is_some(), "hooks"),
         (spec.solaris().is_some(), "solaris"),
@@ -29,7 +35,10 @@ pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), PlanError> {
 }
 
 fn refuse_first(checks: &[(bool, &'static str)]) -> Result<(), PlanError> {
-    checks.iter().filter(|(set, _)| *set).try_for_each(|(_, field)| unsupported(field))
+    checks
+        .iter()
+        .filter(|(set, _)| *set)
+        .try_for_each(|(_, field)| unsupported(field))
 }
 
 fn named(text: Option<&String>) -> bool {
@@ -38,34 +47,74 @@ fn named(text: Option<&String>) -> bool {
 
 fn refuse_process(process: &Process) -> Result<(), PlanError> {
     refuse_first(&[
-        (named(process.apparmor_profile().as_ref()), "process.apparmorProfile"),
-        (named(process.selinux_label().as_ref()), "process.selinuxLabel"),
+        (
+            named(process.apparmor_profile().as_ref()),
+            "process.apparmorProfile",
+        ),
+        (
+            named(process.selinux_label().as_ref()),
+            "process.selinuxLabel",
+        ),
         (process.io_priority().is_some(), "process.ioPriority"),
         (process.scheduler().is_some(), "process.scheduler"),
-        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
-        (named(process.command_line().as_ref()), "process.commandLine"),
+        (
+            process.exec_cpu_affinity().is_some(),
+            "process.execCPUAffinity",
+        ),
+        (
+            named(process.command_line().as_ref()),
+            "process.commandLine",
+        ),
     ])
 }
 
 fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
     refuse_first(&[
-        (linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices"),
-        (linux.sysctl().as_ref().is_some_and(|sysctl| !sysctl.is_empty()), "linux.sysctl"),
-        (linux.resources().as_ref().is_some_and(limits_anything), "linux.resources"),
+        (
+            linux
+                .net_devices()
+                .as_ref()
+                .is_some_and(|devices| !devices.is_empty()),
+            "linux.netDevices",
+        ),
+        (
+            linux
+                .sysctl()
+                .as_ref()
+                .is_some_and(|sysctl| !sysctl.is_empty()),
+            "linux.sysctl",
+        ),
+        (
+            linux.resources().as_ref().is_some_and(limits_anything),
+            "linux.resources",
+        ),
         (linux.cgroups_path().is_some(), "linux.cgroupsPath"),
-        (linux.devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.devices"),
+        (
+            linux
+                .devices()
+                .as_ref()
+                .is_some_and(|devices| !devices.is_empty()),
+            "linux.devices",
+        ),
         (linux.seccomp().is_some(), "linux.seccomp"),
         (named(linux.mount_label().as_ref()), "linux.mountLabel"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
         (linux.personality().is_some(), "linux.personality"),
-        (linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets"),
+        (
+            linux
+                .time_offsets()
+                .as_ref()
+                .is_some_and(|offsets| !offsets.is_empty()),
+            "linux.timeOffsets",
+        ),
     ])?;
     match linux.rootfs_propagation().as_deref() {
         None | Some("" | "private" | "rprivate") => Ok(()),
-        Some(other) => {
-            Err(PlanError::Unsupported { field: "linux.rootfsPropagation", detail: Some(other.to_owned()) })
-        }
+        Some(other) => Err(PlanError::Unsupported {
+            field: "linux.rootfsPropagation",
+            detail: Some(other.to_owned()),
+        }),
     }
 }
 

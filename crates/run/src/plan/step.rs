@@ -26,11 +26,18 @@ pub(crate) enum Step {
     /// Mount the layers and stand the root file system on the mount point.
     MountOverlay(Overlay),
     /// Bind the folder that is the root file system to the mount point.
-    BindRootfs { source: CString, mountpoint: CString },
+    BindRootfs {
+        source: CString,
+        mountpoint: CString,
+    },
     /// Make a folder that the root file system lacks.
     ProvideFolder(CString),
     /// Make a symbolic link that the root file system lacks.
-    ProvideLink { folder: CString, name: CString, target: CString },
+    ProvideLink {
+        folder: CString,
+        name: CString,
+        target: CString,
+    },
     /// Mount a file system.
     MountFs(FsMount),
     /// Make part of the host's tree visible inside.
@@ -62,7 +69,11 @@ pub(crate) enum Step {
     /// Set the mask of file modes.
     Umask(u32),
     /// Set one resource limit.
-    ResourceLimit { name: String, resource: Resource, limit: Rlimit },
+    ResourceLimit {
+        name: String,
+        resource: Resource,
+        limit: Rlimit,
+    },
     /// Set how readily the kernel kills this process when memory runs out.
     OomScoreAdj(CString),
     /// Gain no privilege by executing programs.
@@ -70,7 +81,11 @@ pub(crate) enum Step {
     /// Drop every capability that is not in the set from the bounding set.
     BoundCapabilities(CapabilitySet),
     /// Take on the container's user and groups. `groups` is `None` where the kernel denies changing them.
-    BecomeUser { owner: Owner, groups: Option<Vec<Gid>>, keep_capabilities: bool },
+    BecomeUser {
+        owner: Owner,
+        groups: Option<Vec<Gid>>,
+        keep_capabilities: bool,
+    },
     /// Set the other capability sets.
     SetCapabilities(Capabilities),
     /// Start a session of its own.
@@ -180,27 +195,61 @@ impl Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DieWithSupervisor => write!(f, "tie the container's life to the supervisor's"),
-            Self::MapOwnIds(map) => write!(f, "map ids (uid {}, gid {})", text(&map.uid), text(&map.gid)),
+            Self::MapOwnIds(map) => write!(
+                f,
+                "map ids (uid {}, gid {})",
+                text(&map.uid),
+                text(&map.gid)
+            ),
             Self::AwaitIdMaps => write!(f, "wait for the id maps"),
             Self::BecomeRoot => write!(f, "become the container's root"),
             Self::MakeMountsPrivate => write!(f, "make mounts private"),
             Self::MountOverlay(overlay) => {
-                write!(f, "mount the overlay of {} layers, upper {}", overlay.lower.len(), text(&overlay.upper))?;
-                if overlay.volatile { write!(f, ", volatile") } else { Ok(()) }
+                write!(
+                    f,
+                    "mount the overlay of {} layers, upper {}",
+                    overlay.lower.len(),
+                    text(&overlay.upper)
+                )?;
+                if overlay.volatile {
+                    write!(f, ", volatile")
+                } else {
+                    Ok(())
+                }
             }
-            Self::BindRootfs { source, .. } => write!(f, "bind the root file system {}", text(source)),
+            Self::BindRootfs { source, .. } => {
+                write!(f, "bind the root file system {}", text(source))
+            }
             Self::ProvideFolder(path) => write!(f, "make the folder /{}", text(path)),
-            Self::ProvideLink { folder, name, target } => {
-                write!(f, "make the link /{}/{} to {}", text(folder), text(name), text(target))
+            Self::ProvideLink {
+                folder,
+                name,
+                target,
+            } => {
+                write!(
+                    f,
+                    "make the link /{}/{} to {}",
+                    text(folder),
+                    text(name),
+                    text(target)
+                )
             }
             Self::MountFs(fs) => {
                 write!(f, "mount {} on {}", text(&fs.fs_type), fs.target)?;
-                if fs.data.is_empty() { Ok(()) } else { write!(f, " ({})", text(&fs.data)) }
+                if fs.data.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " ({})", text(&fs.data))
+                }
             }
             Self::Bind(bind) => {
                 let read_only = bind.attributes.set & minidock_sys::mount::ATTR_RDONLY != 0;
                 write!(f, "bind {} to {}", text(&bind.source), bind.target)?;
-                if read_only { write!(f, ", read-only") } else { Ok(()) }
+                if read_only {
+                    write!(f, ", read-only")
+                } else {
+                    Ok(())
+                }
             }
             Self::FillDev => write!(f, "fill /dev"),
             Self::OpenTerminal => write!(f, "open a terminal in /dev/pts"),
@@ -212,13 +261,22 @@ impl Display for Step {
             Self::Hostname(name) => write!(f, "set the host name to {}", text(name)),
             Self::Domainname(name) => write!(f, "set the domain name to {}", text(name)),
             Self::LoopbackUp => write!(f, "bring up the loopback device"),
-            Self::FindWorkingDirectory { path, .. } => write!(f, "find the working directory /{}", text(path)),
+            Self::FindWorkingDirectory { path, .. } => {
+                write!(f, "find the working directory /{}", text(path))
+            }
             Self::EnterWorkingDirectory => write!(f, "enter the working directory"),
             Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
             Self::ResourceLimit { name, limit, .. } => {
-                write!(f, "set {name} to {}:{}", Limit(limit.current), Limit(limit.maximum))
+                write!(
+                    f,
+                    "set {name} to {}:{}",
+                    Limit(limit.current),
+                    Limit(limit.maximum)
+                )
             }
-            Self::OomScoreAdj(value) => write!(f, "set the OOM score adjustment to {}", text(value)),
+            Self::OomScoreAdj(value) => {
+                write!(f, "set the OOM score adjustment to {}", text(value))
+            }
             Self::NoNewPrivileges => write!(f, "give up gaining privileges"),
             Self::BoundCapabilities(set) => write!(f, "bound capabilities to {}", Names(*set)),
             Self::BecomeUser { owner, groups, .. } => {
@@ -226,7 +284,8 @@ impl Display for Step {
                 match groups {
                     None => write!(f, ", groups unchanged"),
                     Some(groups) => {
-                        let groups: Vec<String> = groups.iter().map(|gid| gid.as_raw().to_string()).collect();
+                        let groups: Vec<String> =
+                            groups.iter().map(|gid| gid.as_raw().to_string()).collect();
                         write!(f, ", groups [{}]", groups.join(" "))
                     }
                 }
@@ -260,6 +319,10 @@ struct Names(CapabilitySet);
 impl Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.0.iter_names().map(|(name, _)| name).collect();
-        if names.is_empty() { write!(f, "none") } else { write!(f, "{}", names.join(" ")) }
+        if names.is_empty() {
+            write!(f, "none")
+        } else {
+            write!(f, "{}", names.join(" "))
+        }
     }
 }
