@@ -9,7 +9,7 @@
 //! # Safety
 //! Entries are written by strangers. Every path is walked component by component with `O_NOFOLLOW` on folder
 //! descriptors; a symlink on the way is resolved by ourselves within the layer, as a container would see it, so nothing
-//! outside can be reached whatever an entry is called ([`walk`]). `..` in an entry's name is refused.
+//! outside can be reached whatever an entry is called (`walk`). `..` in an entry's name is refused.
 //!
 //! # Pipeline
 //! One thread reads and inflates, one hashes the result and makes the files; they share a few recycled buffers, so memory

@@ -61,6 +61,12 @@ const FOLDERS: [&str; 12] = [
     "locks",
 ];
 
+/// Whether a name is one that a store has, finished or, while another process makes it, not yet.
+fn is_ours(name: &str) -> bool {
+    let files = ["version.json", "oci-layout", "index.json"];
+    FOLDERS.contains(&name) || files.iter().any(|f| name.starts_with(f))
+}
+
 impl Store {
     /// Opens the store in `root`, making it when nothing is there.
     ///
@@ -114,17 +120,7 @@ impl Store {
         let occupied = std::fs::read_dir(root)
             .map_err(StoreError::io("open", root))?
             .flatten()
-            .any(|e| {
-                let name = e.file_name();
-                let ours = |n: &str| matches!(n, "oci-layout" | "index.json" | "index.json.lock");
-                !name.to_str().is_some_and(|n| {
-                    FOLDERS.contains(&n)
-                        || ours(n)
-                        || n.starts_with("version.json.")
-                        || n.starts_with("oci-layout.")
-                        || n == "version.json"
-                })
-            });
+            .any(|e| !e.file_name().to_str().is_some_and(is_ours));
         if occupied {
             return Err(StoreError::Damaged {
                 path: root.to_owned(),

@@ -291,6 +291,20 @@ fn a_layer_without_its_parents_entries_takes_them_from_the_layers_below() {
 }
 
 #[test]
+fn twenty_processes_may_make_the_store_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| Store::open(&root, id_map()).unwrap()))
+            .collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().images().unwrap(), []);
+        }
+    });
+}
+
+#[test]
 fn a_dead_session_is_swept_and_a_live_one_postpones_collection() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);

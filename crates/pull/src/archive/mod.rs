@@ -7,7 +7,7 @@
 //! - An OCI image layout alone: `index.json` and `blobs/`.
 //!
 //! Members come in any order and standard input cannot seek, so all members are first set down in
-//! the session's folder, hashed on the way ([`Members`]). Since the store keeps layer blobs anyway,
+//! the session's folder, hashed on the way (`members`). Since the store keeps layer blobs anyway,
 //! they are later moved into place rather than copied. Names inside an archive are only ever looked
 //! up among its members, never in a file system, so none of them can point anywhere else.
 
