@@ -16,6 +16,8 @@ use crate::{Error, Event, on_thread};
 
 /// Chunks between the network and the file-making thread; each is at most what one read brought.
 const CHUNKS: usize = 32;
+/// Bytes that a connection must bring to count as a good one; else breaking off again and again would never end.
+const PROGRESS: u64 = 64 << 10;
 
 fn ask(digest: &Digest, offset: u64) -> Ask<'static> {
     Ask {
@@ -29,7 +31,7 @@ fn ask(digest: &Digest, offset: u64) -> Ask<'static> {
 
 fn missing(error: Error, registry: &Registry<'_>, digest: &Digest) -> Error {
     match error {
-        Error::Status { status, .. } if status.starts_with("404") => Error::BlobNotFound {
+        Error::Status { status: 404, .. } => Error::BlobNotFound {
             registry: registry.host.clone(),
             digest: digest.clone(),
             image: registry.image(),
@@ -70,7 +72,6 @@ pub async fn bring_layer(
     layer: &Layer,
 ) -> Result<(), Error> {
     let name = || layer.blob.clone();
-    registry.event(Event::Waiting { layer: name() });
     let (wanted, is_wanted) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(CHUNKS);
     // Asking for a layer may wait for another process that is bringing it, so it happens on the thread as well.
@@ -134,24 +135,30 @@ async fn stream_layer(
     let mut failures = 0;
     loop {
         let before = done;
+        let ask = ask(&layer.blob, done);
         let response = registry
-            .send(&ask(&layer.blob, done))
+            .send(&ask)
             .await
             .map_err(|e| missing(e, registry, &layer.blob))?;
         match transfer(registry, layer, &sender, response, &mut done).await {
-            Ok(Outcome::Complete) => {
+            // The store wants no more: it has found something wrong, and says what.
+            Ok(Outcome::Unwanted) => return Ok(()),
+            Err(error) if done < layer.size => {
+                // A connection that brought something was a good one.
+                failures = if done - before >= PROGRESS {
+                    1
+                } else {
+                    failures + 1
+                };
+                registry.pause(failures, &ask.what, error).await?;
+            }
+            // All bytes are here, however the connection ended.
+            Ok(Outcome::Complete) | Err(_) => {
                 registry.event(Event::Extracting {
                     layer: layer.blob.clone(),
                 });
                 let _ = sender.send(Part::End).await;
                 return Ok(());
-            }
-            // The store wants no more: it has found something wrong, and says what.
-            Ok(Outcome::Unwanted) => return Ok(()),
-            Err(error) => {
-                // A connection that brought something was a good one.
-                failures = if done > before { 1 } else { failures + 1 };
-                registry.pause(failures, error, None).await?;
             }
         }
     }
@@ -162,33 +169,29 @@ enum Outcome {
     Unwanted,
 }
 
+/// Hands on the body of one answer.
 async fn transfer(
     registry: &Registry<'_>,
     layer: &Layer,
     sender: &mpsc::Sender<Part>,
-    mut response: Response,
+    response: Response,
     done: &mut u64,
 ) -> Result<Outcome, Error> {
-    // A server without ranges starts anew: what is known already is passed over.
-    let mut skip = if *done > 0 && !continues(&response, *done) {
-        *done
-    } else {
-        0
-    };
-    let what = format!("the blob {}", layer.blob.short());
+    let url = response.url().clone();
     let declared = response.content_length();
-    while let Some(mut chunk) = response
-        .chunk()
+    let what = format!("the blob {}", layer.blob.short());
+    let mut skip = overlap(registry, &response, *done)?;
+    let mut body = registry.stream(response);
+    while let Some(mut chunk) = body
+        .next()
         .await
-        .map_err(|e| registry.transport(&what, e))?
+        .map_err(|e| registry.broken(&what, Some(&url), e))?
     {
-        if skip > 0 {
-            let pass = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            skip -= pass as u64;
-            let _ = chunk.split_to(pass);
-            if chunk.is_empty() {
-                continue;
-            }
+        let pass = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+        skip -= pass as u64;
+        let _ = chunk.split_to(pass);
+        if chunk.is_empty() {
+            continue;
         }
         *done += chunk.len() as u64;
         registry.event(Event::Downloading {
@@ -203,30 +206,30 @@ async fn transfer(
             break;
         }
     }
+    // Without a length, an early end looks like a regular one; with one, the blob is shorter than its descriptor says.
     if *done < layer.size && declared.is_none() {
-        // Without a length, an early end looks like a regular one.
-        return Err(Error::Status {
-            registry: registry.host.clone(),
-            what,
-            status: "200 OK".into(),
-            detail: Some(format!(
-                "the body ended after {done} of {} bytes",
-                layer.size
-            )),
-            transient: true,
-        });
+        return Err(registry.cut(&what, &url, *done, layer.size));
     }
     Ok(Outcome::Complete)
 }
 
-/// Whether a partial answer goes on exactly where we stopped.
-fn continues(response: &Response, at: u64) -> bool {
-    response.status() == StatusCode::PARTIAL_CONTENT
-        && response
-            .headers()
-            .get(CONTENT_RANGE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|range| range.strip_prefix(&format!("bytes {at}-")).is_some())
+/// How many bytes at the start of an answer are known already: a server without ranges starts anew.
+fn overlap(registry: &Registry<'_>, response: &Response, done: u64) -> Result<u64, Error> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok(done);
+    }
+    let range = response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    if range.starts_with(&format!("bytes {done}-")) {
+        return Ok(0);
+    }
+    Err(registry.malformed(
+        "range",
+        format!("bytes from {done} on were asked for, it sent {range:?}"),
+    ))
 }
 
 /// The thread's end of the channel.

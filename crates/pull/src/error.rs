@@ -1,5 +1,7 @@
 //! What can go wrong between here and a registry.
 
+use std::time::Duration;
+
 use minidock_oci::{ConfigError, Digest};
 use minidock_store::StoreError;
 
@@ -12,10 +14,16 @@ pub enum Error {
     /// The HTTP client could not be set up.
     #[error("cannot set up HTTP")]
     Client(#[source] reqwest::Error),
-    /// The registry could not be talked to.
+    /// TLS could not be set up, or a certificate to trust is none.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// The root certificates that the environment names cannot be read.
+    #[error("cannot read the root certificates")]
+    Roots(#[source] rustls_native_certs::Error),
+    /// The registry, or a host that it sent us to, could not be talked to.
     #[error("cannot reach the registry {registry}: the request for {what} failed")]
     Transport {
-        /// Its host.
+        /// The host.
         registry: String,
         /// What was asked for.
         what: String,
@@ -25,8 +33,16 @@ pub enum Error {
         source: TransportCause,
     },
     /// The image does not exist, or not for us.
-    #[error("pull access denied for {0}: the repository does not exist, or may require a login")]
-    Denied(String),
+    #[error(
+        "pull access denied for {image}: the repository does not exist, or may require a login{}",
+        said(detail)
+    )]
+    Denied {
+        /// The image's name, without a tag.
+        image: String,
+        /// What the registry says about it.
+        detail: Option<String>,
+    },
     /// The repository has no such tag or digest.
     #[error("manifest for {0} not found: the registry does not know this tag or digest")]
     NotFound(String),
@@ -43,26 +59,31 @@ pub enum Error {
         image: String,
     },
     /// Too many requests.
-    #[error("the registry {registry} refuses more requests for now (429 Too Many Requests){}", detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default())]
+    #[error(
+        "the registry {registry} refuses more requests for now (429 Too Many Requests){}",
+        said(detail)
+    )]
     RateLimited {
         /// The host.
         registry: String,
         /// What it says about it.
         detail: Option<String>,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// An answer that is no success.
-    #[error("the registry {registry} answered {status} to the request for {what}{}", detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default())]
+    #[error("the registry {registry} answered {} to the request for {what}{}", status_line(*status), said(detail))]
     Status {
         /// The host.
         registry: String,
         /// What was asked for.
         what: String,
-        /// Its answer, with the standard words.
-        status: String,
+        /// Its answer.
+        status: u16,
         /// What it says about it.
         detail: Option<String>,
-        /// Whether it may go better the next time.
-        transient: bool,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// The token service refused or talked nonsense.
     #[error("cannot get a token for {image} from {realm}: {problem}")]
@@ -159,8 +180,19 @@ impl Error {
                 matches!(kind, TransportKind::Connect | TransportKind::Broken)
             }
             Self::RateLimited { .. } => true,
-            Self::Status { transient, .. } => *transient,
+            // 501 Not Implemented and 505 stay so.
+            Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=504 | 506..=599),
             _ => false,
+        }
+    }
+
+    /// When the other side wants to be asked again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Status { retry_after, .. } => {
+                *retry_after
+            }
+            _ => None,
         }
     }
 
@@ -173,9 +205,13 @@ impl Error {
             Self::Transport { kind: TransportKind::Connect, registry, .. } => {
                 Some(format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)"))
             }
-            Self::Denied(_) => Some("check the spelling; images of a private repository cannot be pulled yet".into()),
+            Self::Denied { .. } => Some("check the spelling; images of a private repository cannot be pulled yet".into()),
             Self::NotFound(_) => Some("check the tag; without one, `latest` is asked for".into()),
+            Self::RateLimited { retry_after: Some(wait), .. } => {
+                Some(format!("try again in {} minutes, or use a mirror", wait.as_secs().div_ceil(60)))
+            }
             Self::RateLimited { .. } => Some("wait for a while, or use a mirror".into()),
+            Self::Roots(_) => Some("check SSL_CERT_FILE and SSL_CERT_DIR".into()),
             Self::Platform { offered, .. } if !offered.is_empty() => Some("choose one of them with --platform".into()),
             Self::Schema1(_) => Some("push the image again with a current tool".into()),
             Self::Digest { .. } => Some("the registry or something on the way to it sends damaged or forged content".into()),
@@ -183,6 +219,19 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What the other side says, after what we say.
+fn said(detail: &Option<String>) -> String {
+    detail
+        .as_deref()
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default()
+}
+
+fn status_line(status: u16) -> String {
+    reqwest::StatusCode::from_u16(status)
+        .map_or_else(|_| status.to_string(), |known| known.to_string())
 }
 
 /// In which way a request failed.
@@ -203,6 +252,16 @@ pub enum TransportKind {
 #[error("{0}")]
 pub struct TransportCause(String);
 
+impl TransportCause {
+    pub(crate) fn stalled(limit: Duration) -> Self {
+        Self(format!("next to nothing came for {limit:?}"))
+    }
+
+    pub(crate) fn cut(done: u64, total: u64) -> Self {
+        Self(format!("the body ended after {done} of {total} bytes"))
+    }
+}
+
 pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause) {
     let mut reason = error.to_string();
     let mut certificate = false;
@@ -222,12 +281,7 @@ pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause
         TransportKind::Broken
     };
     if error.is_timeout() {
-        reason = if kind == TransportKind::Connect {
-            "it did not answer in time"
-        } else {
-            "no byte came for too long"
-        }
-        .into();
+        reason = "it did not answer in time".into();
     }
     (kind, TransportCause(reason))
 }

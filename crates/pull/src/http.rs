@@ -1,32 +1,36 @@
-//! Requests to one registry: scheme, tokens, redirects, retries, bounded bodies.
+//! Requests to one registry: scheme, tokens, retries, bounded bodies.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant, SystemTime};
 
 use minidock_oci::Reference;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
+use crate::answer::{Body, Broken, Reason, retry_after};
 use crate::auth::{Challenge, Token};
-use crate::error::{TransportKind, classify};
+use crate::client::{client, is_loopback};
+use crate::error::{TransportCause, TransportKind, classify};
 use crate::{Error, Event, PullOptions, RetryPolicy};
 
-/// Bytes of an error answer that are read for its message.
-const MAX_ERROR_BODY: u64 = 16 << 10;
 /// Bytes of a token answer. Real ones are below 10 KiB.
 const MAX_TOKEN_BODY: u64 = 256 << 10;
-const MAX_REDIRECTS: usize = 8;
+/// A document has this many stall timeouts to arrive.
+const PATIENCE: u32 = 10;
 
 /// The registry of one pull.
 pub struct Registry<'a> {
     client: Client,
-    base: Url,
+    base: RefCell<Url>,
+    /// On loopback, until plain HTTP has been understood: it may be TLS after all.
+    scheme_unproven: Cell<bool>,
     /// Host as the user knows it.
     pub host: String,
     reference: &'a Reference,
+    connect_timeout: Duration,
+    stall_timeout: Duration,
     retry: RetryPolicy,
     events: &'a (dyn Fn(Event) + Sync),
     /// The last challenge and its token. Whoever needs a token waits for the one who is getting it.
@@ -70,9 +74,12 @@ impl<'a> Registry<'a> {
         let base = Url::parse(&base).map_err(|e| malformed(e.to_string()))?;
         Ok(Self {
             client: client(options, local)?,
-            base,
+            base: RefCell::new(base),
+            scheme_unproven: Cell::new(local),
             host: host.to_owned(),
             reference,
+            connect_timeout: options.connect_timeout,
+            stall_timeout: options.stall_timeout,
             retry: options.retry,
             events,
             token: Mutex::new(None),
@@ -96,12 +103,7 @@ impl<'a> Registry<'a> {
     }
 
     /// Waits before the next attempt; gives the error back when it is final.
-    pub async fn pause(
-        &self,
-        failures: u32,
-        error: Error,
-        asked: Option<Duration>,
-    ) -> Result<(), Error> {
+    pub async fn pause(&self, failures: u32, what: &str, error: Error) -> Result<(), Error> {
         let connecting = matches!(
             &error,
             Error::Transport {
@@ -109,8 +111,11 @@ impl<'a> Registry<'a> {
                 ..
             }
         );
-        let delay = self.retry.delay(failures, asked, connecting);
-        let Some(delay) = delay.filter(|_| error.is_transient()) else {
+        let delay = self
+            .retry
+            .delay(failures, error.retry_after(), connecting)
+            .filter(|_| error.is_transient());
+        let Some(delay) = delay else {
             return Err(error);
         };
         let why = match &error {
@@ -118,7 +123,7 @@ impl<'a> Registry<'a> {
             other => other.to_string(),
         };
         self.event(Event::Retrying {
-            what: self.image(),
+            what: what.to_owned(),
             why,
             delay,
         });
@@ -130,28 +135,19 @@ impl<'a> Registry<'a> {
     pub async fn send(&self, ask: &Ask<'_>) -> Result<Response, Error> {
         let mut failures = 0;
         loop {
-            let (error, asked) = match self.attempt(ask).await {
+            let error = match self.attempt(ask).await {
                 Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => {
-                    let asked = retry_after(response.headers());
-                    (self.refused(ask, response).await, asked)
-                }
-                Err(error) => (error, None),
+                Ok(response) => self.refused(&ask.what, response).await,
+                Err(error) => error,
             };
             failures += 1;
-            self.pause(failures, error, asked).await?;
+            self.pause(failures, &ask.what, error).await?;
         }
     }
 
     /// One attempt; a 401 is answered with a token, once.
     async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, Error> {
-        let known = self
-            .token
-            .lock()
-            .await
-            .as_ref()
-            .filter(|(_, t)| t.until > Instant::now())
-            .map(|(_, t)| t.secret.clone());
+        let known = self.known_token().await?;
         let response = self.once(ask, known.as_deref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -167,6 +163,17 @@ impl<'a> Registry<'a> {
         };
         let token = self.renew(challenge, known.as_deref()).await?;
         self.once(ask, Some(&token)).await
+    }
+
+    /// The token in use; one that has run out is replaced before the registry refuses it.
+    async fn known_token(&self) -> Result<Option<String>, Error> {
+        let mut held = self.token.lock().await;
+        if let Some((challenge, token)) = held.as_mut()
+            && token.until <= Instant::now()
+        {
+            *token = self.fetch_token(challenge).await?;
+        }
+        Ok(held.as_ref().map(|(_, token)| token.secret.clone()))
     }
 
     /// Gets a token, unless somebody else did since `used` was refused.
@@ -191,8 +198,8 @@ impl<'a> Registry<'a> {
             problem,
         };
         let mut url = Url::parse(&challenge.realm).map_err(|e| failed(e.to_string()))?;
-        let plain_is_fine = url.host_str().is_some_and(is_loopback) && self.base.scheme() == "http";
-        if url.scheme() != "https" && !plain_is_fine {
+        let plain_is_fine = self.base.borrow().scheme() == "http";
+        if url.scheme() != "https" && !(plain_is_fine && url.host_str().is_some_and(is_loopback)) {
             return Err(failed("it is not an https address".into()));
         }
         let scope = challenge
@@ -206,32 +213,47 @@ impl<'a> Registry<'a> {
             }
             query.append_pair("scope", &scope);
         }
-        let response = self
-            .client
-            .get(url)
-            .send()
-            .await
-            .map_err(|e| self.transport("the token", e))?;
+        let what = "the token";
+        let response = self.exchange(self.client.get(url), what).await?;
         let status = response.status();
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(self.refused(&Ask::named("the token"), response).await);
-        }
         if !status.is_success() {
-            let detail = message(response)
-                .await
-                .map(|m| format!(": {m}"))
-                .unwrap_or_default();
-            return Err(failed(format!("it answered {status}{detail}")));
+            let error = self.refused(what, response).await;
+            // Some registries refuse here already what does not exist or is not public.
+            let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            return Err(match error {
+                Error::Status { detail, .. } if denied => self.denied(detail),
+                error if error.is_transient() => error,
+                error => failed(error.to_string()),
+            });
         }
-        let body = self.body(response, "token", MAX_TOKEN_BODY).await?;
+        let body = self.body(response, what, MAX_TOKEN_BODY).await?;
         Token::parse(&body, Instant::now()).map_err(|problem| failed(problem.into()))
     }
 
     async fn once(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Response, Error> {
-        let url = self
-            .base
-            .join(&ask.path)
-            .map_err(|e| self.malformed("address", e.to_string()))?;
+        let result = self.request(ask, token).await;
+        if !self.scheme_unproven.get() {
+            return result;
+        }
+        let understood = match &result {
+            Ok(response) => response.status() != StatusCode::BAD_REQUEST,
+            Err(_) => false,
+        };
+        if !understood && self.speaks_tls().await {
+            let changed = self.base.borrow_mut().set_scheme("https");
+            self.scheme_unproven.set(false);
+            return match changed {
+                Ok(()) => self.request(ask, token).await,
+                Err(()) => result,
+            };
+        }
+        self.scheme_unproven.set(!understood);
+        result
+    }
+
+    async fn request(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Response, Error> {
+        let url = self.base.borrow().join(&ask.path);
+        let url = url.map_err(|e| self.malformed("address", e.to_string()))?;
         let mut request = self.client.request(ask.method.clone(), url);
         if !ask.accept.is_empty() {
             request = request.header(ACCEPT, ask.accept.join(", "));
@@ -245,55 +267,117 @@ impl<'a> Registry<'a> {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        request
-            .send()
-            .await
-            .map_err(|e| self.transport(&ask.what, e))
+        self.exchange(request, &ask.what).await
     }
 
-    pub fn transport(&self, what: &str, source: reqwest::Error) -> Error {
-        // Addresses may hold signed queries; the host is named already.
-        let (kind, source) = classify(&source.without_url());
+    /// Whether somebody on loopback who does not understand HTTP understands TLS, as Docker would try. A certificate that
+    /// is refused is an answer too: the request itself then tells about it.
+    async fn speaks_tls(&self) -> bool {
+        let mut url = self.base.borrow().clone();
+        if url.set_scheme("https").is_err() {
+            return false;
+        }
+        url.set_path("/v2/");
+        match timeout(self.connect_timeout, self.client.get(url).send()).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => classify(&error).0 == TransportKind::Certificate,
+            Err(_) => false,
+        }
+    }
+
+    /// Sends, and waits for the head of the answer.
+    async fn exchange(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
+        let limit = self.connect_timeout + self.stall_timeout;
+        match timeout(limit, request.send()).await {
+            Ok(result) => result.map_err(|e| self.broken(what, None, Broken::Http(e))),
+            Err(_) => Err(self.broken(what, None, Broken::Stalled(self.stall_timeout))),
+        }
+    }
+
+    /// The error of a connection that failed; `at` is where it led to, where that is known.
+    pub fn broken(&self, what: &str, at: Option<&Url>, broken: Broken) -> Error {
+        let (place, (kind, source)) = match broken {
+            // Without the address: it may hold a signed query.
+            Broken::Http(e) => (self.place(at.or(e.url())), classify(&e.without_url())),
+            Broken::Stalled(limit) => (
+                self.place(at),
+                (TransportKind::Broken, TransportCause::stalled(limit)),
+            ),
+        };
         Error::Transport {
-            registry: self.host.clone(),
+            registry: place,
             what: what.to_owned(),
             kind,
             source,
         }
     }
 
-    /// What an answer other than success means.
-    async fn refused(&self, ask: &Ask<'_>, response: Response) -> Error {
-        let status = response.status();
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Error::Denied(self.reference.familiar_name());
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                return Error::RateLimited {
-                    registry: self.host.clone(),
-                    detail: message(response).await,
-                };
-            }
-            _ => {}
-        }
-        Error::Status {
-            registry: self.host.clone(),
-            what: ask.what.clone(),
-            status: status.to_string(),
-            transient: status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-                || status == StatusCode::REQUEST_TIMEOUT,
-            detail: message(response).await,
+    /// The host to name: the registry's as the user wrote it, or that of whoever it sent us to.
+    fn place(&self, at: Option<&Url>) -> String {
+        match at.and_then(|url| Some((url.host_str()?, url))) {
+            Some((host, url)) if !self.is_here(url) => match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            },
+            _ => self.host.clone(),
         }
     }
 
+    fn is_here(&self, url: &Url) -> bool {
+        let base = self.base.borrow();
+        url.host_str() == base.host_str()
+            && url.port_or_known_default() == base.port_or_known_default()
+    }
+
+    fn denied(&self, detail: Option<String>) -> Error {
+        Error::Denied {
+            image: self.reference.familiar_name(),
+            detail,
+        }
+    }
+
+    /// What an answer other than success means.
+    async fn refused(&self, what: &str, response: Response) -> Error {
+        let status = response.status();
+        let registry = self.place(Some(response.url()));
+        let is_here = self.is_here(response.url());
+        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let Reason { code, message } = Reason::of(response, self.stall_timeout).await;
+        let unknown = status == StatusCode::NOT_FOUND && code.as_deref() == Some("NAME_UNKNOWN");
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if is_here => self.denied(message),
+            _ if unknown && is_here => self.denied(message),
+            StatusCode::TOO_MANY_REQUESTS => Error::RateLimited {
+                registry,
+                detail: message,
+                retry_after,
+            },
+            _ => Error::Status {
+                registry,
+                what: what.to_owned(),
+                status: status.as_u16(),
+                detail: message,
+                retry_after,
+            },
+        }
+    }
+
+    /// The error of a body that ended early, though the connection seemed fine.
+    pub fn cut(&self, what: &str, at: &Url, done: u64, total: u64) -> Error {
+        Error::Transport {
+            registry: self.place(Some(at)),
+            what: what.to_owned(),
+            kind: TransportKind::Broken,
+            source: TransportCause::cut(done, total),
+        }
+    }
+
+    pub fn stream(&self, response: Response) -> Body {
+        Body::of(response, self.stall_timeout)
+    }
+
     /// Reads a body of at most `limit` bytes.
-    pub async fn body(
-        &self,
-        mut response: Response,
-        what: &str,
-        limit: u64,
-    ) -> Result<Vec<u8>, Error> {
+    async fn body(&self, response: Response, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let too_large = || Error::TooLarge {
             what: what.to_owned(),
             limit,
@@ -301,21 +385,29 @@ impl<'a> Registry<'a> {
         if response.content_length().is_some_and(|n| n > limit) {
             return Err(too_large());
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|e| self.transport(what, e))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() as u64 > limit {
-                return Err(too_large());
+        let url = response.url().clone();
+        let mut stream = self.stream(response);
+        let reading = async {
+            let mut body = Vec::new();
+            while let Some(chunk) = stream
+                .next()
+                .await
+                .map_err(|e| self.broken(what, Some(&url), e))?
+            {
+                body.extend_from_slice(&chunk);
+                if body.len() as u64 > limit {
+                    return Err(too_large());
+                }
             }
-        }
-        Ok(body)
+            Ok(body)
+        };
+        let patience = self.stall_timeout * PATIENCE;
+        timeout(patience, reading)
+            .await
+            .unwrap_or_else(|_| Err(self.broken(what, Some(&url), Broken::Stalled(patience))))
     }
 
-    /// [`Registry::send`] and [`Registry::body`] as one, both tried again where that may help.
+    /// [`Registry::send`] and the body of its answer as one, both tried again where that may help.
     pub async fn fetch(&self, ask: &Ask<'_>, limit: u64) -> Result<(HeaderMap, Vec<u8>), Error> {
         let mut failures = 0;
         loop {
@@ -325,148 +417,9 @@ impl<'a> Registry<'a> {
                 Ok(body) => return Ok((headers, body)),
                 Err(error) => {
                     failures += 1;
-                    self.pause(failures, error, None).await?;
+                    self.pause(failures, &ask.what, error).await?;
                 }
             }
-        }
-    }
-}
-
-impl Ask<'_> {
-    fn named(what: &str) -> Self {
-        Ask {
-            method: Method::GET,
-            path: String::new(),
-            what: what.to_owned(),
-            accept: &[],
-            offset: 0,
-        }
-    }
-}
-
-/// `127.0.0.0/8`, `::1` and `localhost`, with or without port: Docker's rule for plain HTTP.
-fn is_loopback(address: &str) -> bool {
-    let host = match address.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None if address.matches(':').count() > 1 => address,
-        None => address.split(':').next().unwrap_or(address),
-    };
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
-}
-
-fn client(options: &PullOptions, local: bool) -> Result<Client, Error> {
-    let policy = redirect::Policy::custom(|attempt| {
-        if attempt.previous().len() > MAX_REDIRECTS {
-            return attempt.error("too many redirects");
-        }
-        let from_https = attempt
-            .previous()
-            .last()
-            .is_some_and(|u| u.scheme() == "https");
-        let to = attempt.url();
-        let plain = to.scheme() != "https";
-        if plain && (from_https || !to.host_str().is_some_and(is_loopback)) {
-            return attempt.error("a redirect to an address without TLS");
-        }
-        attempt.follow()
-    });
-    let mut builder = Client::builder()
-        .user_agent(concat!("minidock/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(options.connect_timeout)
-        .read_timeout(options.stall_timeout)
-        .redirect(policy)
-        .tls_backend_preconfigured(tls());
-    if local {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(Error::Client)
-}
-
-/// TLS with the system's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are obeyed), and with Mozilla's where the
-/// system has none, as in a bare container.
-fn tls() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let versioned = match builder.with_safe_default_protocol_versions() {
-        Ok(versioned) => versioned,
-        // Only a provider without cipher suites fails here; the next call then has nothing to offer a server.
-        Err(_) => {
-            return rustls::ClientConfig::builder()
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        }
-    };
-    let mut config = versioned
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
-}
-
-/// `Retry-After` in seconds. A date is not understood: the own delay serves.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse::<u64>()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// The message in an error answer (distribution specification, "Error Codes"), on one line.
-async fn message(mut response: Response) -> Option<String> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() as u64 > MAX_ERROR_BODY {
-            return None;
-        }
-    }
-    let value: serde_json::Value = serde_json::from_slice(&body).ok()?;
-    let first = value.get("errors").and_then(|e| e.get(0));
-    let text = match first {
-        Some(error) => error.get("message").or_else(|| error.get("code")),
-        None => value.get("details").or_else(|| value.get("message")),
-    };
-    let text = text?.as_str()?.trim();
-    (!text.is_empty()).then(|| text.chars().filter(|c| !c.is_control()).take(300).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_is_for_loopback_only() {
-        for local in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1",
-            "127.8.9.1:80",
-            "[::1]:5000",
-            "::1",
-        ] {
-            assert!(is_loopback(local), "{local}");
-        }
-        for remote in [
-            "docker.io",
-            "localhost.evil.com",
-            "128.0.0.1:5000",
-            "10.0.0.1",
-            "[2001:db8::1]:5000",
-            "127.0.0.1.nip.io",
-        ] {
-            assert!(!is_loopback(remote), "{remote}");
         }
     }
 }

@@ -18,9 +18,11 @@
 //! No plain HTTP except to the loopback interface, no `Authorization` to another host than the one that asked for it, no
 //! redirect from HTTPS to HTTP, no body read beyond its descriptor's size or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`].
 
+mod answer;
 pub mod archive;
 mod auth;
 mod blobs;
+mod client;
 mod error;
 mod http;
 mod manifest;
@@ -48,10 +50,12 @@ pub struct PullOptions {
     pub max_concurrent: usize,
     /// Time to connect, TLS included.
     pub connect_timeout: Duration,
-    /// A connection without a byte for this long is given up.
+    /// A connection that brings next to nothing for this long is given up.
     pub stall_timeout: Duration,
     /// What is tried again, and when.
     pub retry: RetryPolicy,
+    /// Certificates (DER) that are trusted beside the system's.
+    pub extra_roots: Vec<Vec<u8>>,
 }
 
 impl Default for PullOptions {
@@ -62,6 +66,7 @@ impl Default for PullOptions {
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            extra_roots: Vec::new(),
         }
     }
 }
@@ -162,7 +167,7 @@ pub fn pull(
     result
 }
 
-/// One HEAD request tells whether the store has what the registry has.
+/// Whether the store has what the registry has: one HEAD request tells.
 async fn up_to_date(
     store: &Store,
     registry: &Registry<'_>,
@@ -185,17 +190,19 @@ async fn up_to_date(
     if !fits {
         return Ok(None);
     }
-    // A registry without HEAD is asked with GET.
-    match manifest::head(registry, reference).await {
-        Ok(Some(digest)) if digest == *known => Ok(Some(Pulled {
-            image_id: record.image_id,
-            manifest: record.manifest,
-            digest,
-            new: false,
-        })),
-        Ok(_) | Err(Error::Status { .. }) => Ok(None),
-        Err(e) => Err(e),
-    }
+    // What a digest names does not change; of what a tag names, a registry without HEAD is asked with GET.
+    let same = reference.digest() == Some(known)
+        || match manifest::head(registry, reference).await {
+            Ok(digest) => digest.as_ref() == Some(known),
+            Err(Error::Status { .. }) => false,
+            Err(e) => return Err(e),
+        };
+    Ok(same.then(|| Pulled {
+        image_id: record.image_id.clone(),
+        manifest: record.manifest.clone(),
+        digest: known.clone(),
+        new: false,
+    }))
 }
 
 async fn bring(
@@ -224,6 +231,11 @@ async fn bring(
         });
     }
     let layers = resolved.layers(&config);
+    for layer in &layers {
+        registry.event(Event::Waiting {
+            layer: layer.blob.clone(),
+        });
+    }
     stream::iter(layers.iter().map(Ok::<_, Error>))
         .try_for_each_concurrent(options.max_concurrent.max(1), |layer| {
             blobs::bring_layer(registry, &writer, layer)

@@ -108,9 +108,7 @@ fn promised(headers: &HeaderMap) -> Option<Digest> {
 /// A 404 on a manifest has one meaning.
 fn missing(error: Error, reference: &Reference) -> Error {
     match error {
-        Error::Status { status, .. } if status.starts_with("404") => {
-            Error::NotFound(reference.familiar())
-        }
+        Error::Status { status: 404, .. } => Error::NotFound(reference.familiar()),
         other => other,
     }
 }

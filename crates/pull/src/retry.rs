@@ -30,7 +30,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The delay after failure number `failures` (from 1); `None` to give up.
+    /// The delay after failure number `failures` (from 1); `None` to give up. `asked` is the least that the server wants.
     pub fn delay(
         &self,
         failures: u32,
@@ -45,14 +45,15 @@ impl RetryPolicy {
         if failures >= attempts {
             return None;
         }
-        if let Some(asked) = asked {
-            return (asked <= self.patience).then_some(asked);
+        let asked = asked.unwrap_or_default();
+        if asked > self.patience {
+            return None;
         }
         let full = self
             .base
             .saturating_mul(1 << (failures - 1).min(16))
             .min(self.cap);
-        Some(full.mul_f64(0.5 + 0.5 * random()))
+        Some(full.mul_f64(0.5 + 0.5 * random()).max(asked))
     }
 }
 
@@ -91,5 +92,6 @@ mod tests {
             Some(Duration::from_secs(9))
         );
         assert_eq!(policy.delay(1, Some(Duration::from_secs(10)), false), None);
+        assert!(policy.delay(1, Some(Duration::ZERO), false) >= Some(Duration::from_millis(500)));
     }
 }

@@ -374,7 +374,7 @@ fn what_cannot_get_better_is_not_tried_again() {
     world
         .registry
         .plan("/manifests/", 10, Fault::Status(401, vec![], String::new()));
-    assert!(matches!(world.pull("app:1"), Err(Error::Denied(_))));
+    assert!(matches!(world.pull("app:1"), Err(Error::Denied { .. })));
     assert_eq!(world.registry.log().len(), 1);
     world
         .registry

@@ -1,0 +1,138 @@
+//! The HTTP client: TLS, trust, and where it may be sent on to.
+
+use std::sync::Arc;
+
+use reqwest::{Client, Url, redirect};
+use rustls::pki_types::CertificateDer;
+
+use crate::{Error, PullOptions};
+
+const MAX_REDIRECTS: usize = 8;
+
+/// Builds the client. On loopback it uses no proxy.
+///
+/// Timeouts are kept by whoever waits: the client's own read timeout also counts the time in which nobody reads, so that a
+/// slow disk would look like a stalled network.
+pub fn client(options: &PullOptions, local: bool) -> Result<Client, Error> {
+    let policy =
+        redirect::Policy::custom(
+            |attempt| match may_follow(attempt.previous(), attempt.url()) {
+                Ok(()) => attempt.follow(),
+                Err(why) => attempt.error(why),
+            },
+        );
+    let mut builder = Client::builder()
+        .user_agent(concat!("minidock/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(options.connect_timeout)
+        // Redirects carry signatures in their queries.
+        .referer(false)
+        .redirect(policy)
+        .tls_backend_preconfigured(tls(&options.extra_roots, local)?);
+    if local {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(Error::Client)
+}
+
+/// Whether a redirect may be followed. `Authorization` does not go along to another host in any case.
+fn may_follow(previous: &[Url], next: &Url) -> Result<(), &'static str> {
+    if previous.len() > MAX_REDIRECTS {
+        return Err("too many redirects");
+    }
+    let from_https = previous.last().is_some_and(|url| url.scheme() == "https");
+    let to_loopback = next.host_str().is_some_and(is_loopback);
+    if next.scheme() != "https" && (from_https || !to_loopback) {
+        return Err("a redirect to an address without TLS");
+    }
+    Ok(())
+}
+
+/// `127.0.0.0/8`, `::1` and `localhost`, with or without port: Docker's rule for plain HTTP.
+pub fn is_loopback(address: &str) -> bool {
+    let host = match address.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None if address.matches(':').count() > 1 => address,
+        None => address.split(':').next().unwrap_or(address),
+    };
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// TLS with the system's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are obeyed), and with Mozilla's where the
+/// system has none, as in a bare container.
+fn tls(extra: &[Vec<u8>], local: bool) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        match found.errors.into_iter().next() {
+            // Somebody named certificates that are not there: trusting others instead is not what was asked for.
+            Some(error) if !local => return Err(Error::Roots(error)),
+            Some(_) => {}
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        }
+    }
+    for certificate in extra {
+        roots
+            .add(CertificateDer::from(certificate.as_slice()))
+            .map_err(Error::Tls)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for local in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1",
+            "127.8.9.1:80",
+            "[::1]:5000",
+            "::1",
+        ] {
+            assert!(is_loopback(local), "{local}");
+        }
+        for remote in [
+            "docker.io",
+            "localhost.evil.com",
+            "128.0.0.1:5000",
+            "10.0.0.1",
+            "[2001:db8::1]:5000",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!is_loopback(remote), "{remote}");
+        }
+    }
+
+    #[test]
+    fn redirects_never_leave_tls_and_end() {
+        let follow = |previous: &[&str], next: &str| {
+            let previous: Vec<Url> = previous.iter().map(|u| u.parse().unwrap()).collect();
+            may_follow(&previous, &next.parse().unwrap())
+        };
+        let no_tls = Err("a redirect to an address without TLS");
+        assert_eq!(follow(&["https://a/"], "https://b/"), Ok(()));
+        assert_eq!(follow(&["http://127.0.0.1/"], "https://b/"), Ok(()));
+        assert_eq!(follow(&["http://127.0.0.1/"], "http://[::1]:5000/"), Ok(()));
+        assert_eq!(follow(&["https://a/"], "http://b/"), no_tls);
+        assert_eq!(follow(&["https://a/"], "http://127.0.0.1/"), no_tls);
+        assert_eq!(follow(&["http://127.0.0.1/"], "http://b/"), no_tls);
+        assert_eq!(
+            follow(&["https://a/"; MAX_REDIRECTS + 1], "https://b/"),
+            Err("too many redirects")
+        );
+    }
+}
