@@ -135,11 +135,15 @@ impl Terminal {
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let output = self.running.take().unwrap().wait();
-        drop(self.device);
-        drop(self.master);
-        for chunk in self.chunks.try_iter() {
+        // All that the program wrote comes before what is written now.
+        const END: &str = "\x01end of the transcript\x01";
+        self.device.write_all(END.as_bytes()).unwrap();
+        while !self.transcript.contains(END) {
+            let chunk = self.chunks.recv_timeout(PATIENCE).unwrap();
             self.transcript += &String::from_utf8_lossy(&chunk);
         }
+        let end = self.transcript.find(END).unwrap();
+        self.transcript.truncate(end);
         Output {
             stdout: self.transcript,
             ..output
