@@ -54,7 +54,7 @@ pub struct PullArgs {
     /// Pull for this platform, if the image has several
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
-    /// NAME[:TAG|@DIGEST]
+    /// Image references: `NAME[:TAG]` or `NAME@DIGEST`
     #[arg(required = true, value_name = "NAME")]
     pub images: Vec<String>,
 }
