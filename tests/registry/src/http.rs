@@ -1,8 +1,9 @@
 //! HTTP/1.1, as much as a registry's clients use.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use minidock_oci::Digest;
 
@@ -59,13 +60,17 @@ pub fn serve(stream: &TcpStream, address: SocketAddr, shared: &Shared) {
         let answer = answer(&request, shared);
         let fault = take_fault(&request, shared);
         if !send(stream, &request, answer, fault, shared) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+            // The connection ends as its descriptor is closed: with a reset where that was asked for.
             return;
         }
     }
 }
 
 fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Request> {
+    // Somebody tries whether this is TLS: its first record is a handshake.
+    if reader.fill_buf().ok()?.first() == Some(&0x16) {
+        return None;
+    }
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_ascii_whitespace();
@@ -106,11 +111,12 @@ fn take_fault(request: &Request, shared: &Shared) -> Option<Fault> {
 
 fn answer(request: &Request, shared: &Shared) -> Answer {
     if request.path.starts_with("/token") {
-        return token(shared);
+        return token(request, shared);
     }
     if request.host == shared.other.to_string() {
         // As the object stores behind registries do.
         if request.authorization.is_some() {
+            shared.leaked.store(true, Ordering::SeqCst);
             return Answer::new(400, "only one auth mechanism allowed");
         }
         return blob(request, request.path.rsplit('/').next().unwrap(), shared);
@@ -122,7 +128,7 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
         return Answer::new(200, "{}");
     };
     if let Some((repository, name)) = path.split_once("/manifests/") {
-        return manifest(&format!("{repository}/{name}"), shared);
+        return manifest(request, &format!("{repository}/{name}"), shared);
     }
     match path.split_once("/blobs/") {
         Some((_, digest)) if shared.redirect_blobs.load(Ordering::SeqCst) => Answer::new(307, "")
@@ -132,21 +138,32 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
     }
 }
 
-fn token(shared: &Shared) -> Answer {
+/// An anonymous token for the scope that was asked for.
+fn token(request: &Request, shared: &Shared) -> Answer {
+    let scope = request
+        .path
+        .split(['?', '&'])
+        .find_map(|pair| pair.strip_prefix("scope="));
+    let Some(scope) = scope else {
+        return Answer::error(400, "NO_SCOPE");
+    };
+    let scope = scope.replace("%3A", ":").replace("%2F", "/");
     let mut tokens = shared.tokens.lock().unwrap();
     let Some(tokens) = tokens.as_mut() else {
         return Answer::error(404, "NO_TOKENS");
     };
-    let token = Digest::sha256(format!("token {}", shared.log.lock().unwrap().len()).as_bytes())
+    let number = shared.log.lock().unwrap().len();
+    let token = Digest::sha256(format!("token {number}").as_bytes())
         .hex()
         .to_owned();
-    tokens.push(token.clone());
+    tokens.push((token.clone(), scope));
     Answer::new(
         200,
         serde_json::json!({"token": token, "access_token": token, "expires_in": 300}).to_string(),
     )
 }
 
+/// The refusal of a request without a token that fits.
 fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
     let tokens = shared.tokens.lock().unwrap();
     let tokens = tokens.as_ref()?;
@@ -154,32 +171,40 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
         .authorization
         .as_deref()
         .and_then(|a| a.strip_prefix("Bearer "));
-    if given.is_some_and(|t| tokens.iter().any(|known| known == t)) {
+    let path = request.path.trim_start_matches("/v2/");
+    let repository = path.split("/manifests/").next().unwrap();
+    let repository = repository.split("/blobs/").next().unwrap();
+    let scope = format!("repository:{repository}:pull");
+    let fits = tokens
+        .iter()
+        .any(|(token, of)| Some(token.as_str()) == given && *of == scope);
+    let denied = shared.denied.lock().unwrap().contains(repository);
+    if fits && !denied {
         return None;
     }
-    let path = request.path.trim_start_matches("/v2/");
-    let repository = path
-        .split("/manifests/")
-        .next()
-        .unwrap()
-        .split("/blobs/")
-        .next()
-        .unwrap();
-    let value = format!(
-        "Bearer realm=\"http://{}/token\",service=\"registry.docker.io\",scope=\"repository:{repository}:pull\"",
+    let mut value = format!(
+        "Bearer realm=\"http://{}/token\",service=\"registry.docker.io\",scope=\"{scope}\"",
         shared.main
     );
+    if fits {
+        // Docker Hub hands out tokens for what does not exist or is private, and then refuses them.
+        value.push_str(",error=\"insufficient_scope\"");
+    }
     Some(Answer::error(401, "UNAUTHORIZED").header("WWW-Authenticate", value))
 }
 
-fn manifest(name: &str, shared: &Shared) -> Answer {
+fn manifest(request: &Request, name: &str, shared: &Shared) -> Answer {
     let content = shared.content.lock().unwrap();
-    let Some((media_type, bytes)) = content.manifests.get(name) else {
-        return Answer::error(404, "MANIFEST_UNKNOWN");
+    let accepted = |media_type: &str| {
+        let accept = request.accept.as_deref().unwrap_or_default();
+        accept.contains(media_type) || accept.contains("*/*")
     };
-    Answer::new(200, bytes.clone())
-        .header("Content-Type", media_type.clone())
-        .header("Docker-Content-Digest", Digest::sha256(bytes).to_string())
+    match content.manifests.get(name) {
+        Some((media_type, bytes)) if accepted(media_type) => Answer::new(200, bytes.clone())
+            .header("Content-Type", media_type.clone())
+            .header("Docker-Content-Digest", Digest::sha256(bytes).to_string()),
+        _ => Answer::error(404, "MANIFEST_UNKNOWN"),
+    }
 }
 
 fn blob(request: &Request, digest: &str, shared: &Shared) -> Answer {
@@ -202,7 +227,7 @@ fn blob(request: &Request, digest: &str, shared: &Shared) -> Answer {
     }
 }
 
-/// Sends an answer; `false` when the connection is to end.
+/// Sends an answer, or what the fault makes of it; `false` when the connection is to end.
 fn send(
     mut stream: &TcpStream,
     request: &Request,
@@ -211,10 +236,12 @@ fn send(
     shared: &Shared,
 ) -> bool {
     let mut sent = usize::MAX;
-    let mut stall = false;
+    let mut then = Then::Close;
     match fault {
         Some(Fault::Truncate(bytes)) => sent = bytes,
-        Some(Fault::Stall(bytes)) => (sent, stall) = (bytes, true),
+        Some(Fault::Stall(bytes)) => (sent, then) = (bytes, Then::Stall),
+        Some(Fault::Reset(bytes)) => (sent, then) = (bytes, Then::Reset),
+        Some(Fault::Drip) => (sent, then) = (0, Then::Drip),
         Some(Fault::Corrupt) => {
             if let Some(byte) = answer.body.last_mut() {
                 *byte ^= 1;
@@ -228,7 +255,11 @@ fn send(
             }
         }
         Some(Fault::Redirect(to)) => answer = Answer::new(307, "").header("Location", to),
-        Some(Fault::Endless) => return endless(stream),
+        Some(Fault::Endless) => {
+            let chunk = format!("1000\r\n{}\r\n", "a".repeat(0x1000));
+            return endless(stream, "Transfer-Encoding: chunked\r\n\r\n", &chunk);
+        }
+        Some(Fault::EndlessHeaders) => return endless(stream, "", "X-More: and more\r\n"),
         None => {}
     }
     let mut head = format!(
@@ -245,41 +276,53 @@ fn send(
     } else {
         &answer.body
     };
-    let body = &body[..body.len().min(sent)];
+    let (now, later) = body.split_at(body.len().min(sent));
     if stream
         .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body))
+        .and_then(|()| stream.write_all(now))
         .is_err()
     {
         return false;
     }
-    if stall {
-        // Until the client gives up, or the test ends.
-        let _ = stream.set_read_timeout(Some(std::time::Duration::from_millis(50)));
-        let mut byte = [0];
-        while !shared.closing.load(Ordering::SeqCst) {
-            match std::io::Read::read(&mut stream, &mut byte) {
-                Ok(0) => break,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                    ) => {}
-                _ => break,
-            }
+    match then {
+        Then::Close => return sent == usize::MAX,
+        Then::Stall => linger(stream, &mut std::iter::empty(), shared),
+        Then::Drip => linger(stream, &mut later.iter().copied(), shared),
+        Then::Reset => {
+            rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap()
         }
-        return false;
     }
-    sent == usize::MAX
+    false
 }
 
-fn endless(mut stream: &TcpStream) -> bool {
-    let chunk = format!("1000\r\n{}\r\n", "a".repeat(0x1000));
-    if stream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .is_ok()
-    {
-        while stream.write_all(chunk.as_bytes()).is_ok() {}
+/// What follows the part of the body that is sent.
+enum Then {
+    Close,
+    Stall,
+    Reset,
+    Drip,
+}
+
+/// Sends a byte now and then, until the client gives up or the test ends.
+fn linger(mut stream: &TcpStream, bytes: &mut dyn Iterator<Item = u8>, shared: &Shared) {
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+    while !shared.closing.load(Ordering::SeqCst) {
+        if let Some(byte) = bytes.next()
+            && stream.write_all(&[byte]).is_err()
+        {
+            return;
+        }
+        match std::io::Read::read(&mut stream, &mut [0]) {
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            _ => return,
+        }
+    }
+}
+
+fn endless(mut stream: &TcpStream, headers: &str, piece: &str) -> bool {
+    let head = format!("HTTP/1.1 200 OK\r\n{headers}");
+    if stream.write_all(head.as_bytes()).is_ok() {
+        while stream.write_all(piece.as_bytes()).is_ok() {}
     }
     false
 }

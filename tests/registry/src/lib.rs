@@ -1,5 +1,6 @@
 //! An in-process registry for tests. It imitates Docker Hub on loopback: a token challenge, blobs redirected to another
-//! host, an image index with attestation entries. Every request is logged, and a [`Fault`] can be planned for each.
+//! host, an image index with attestation entries. Every request is logged, and a [`Fault`] can be planned for each. A test
+//! fails when its registry goes if an `Authorization` header came to the host that blobs are redirected to.
 //!
 //! Test support only: it panics where a server would answer politely.
 #![expect(clippy::unwrap_used, reason = "test support")]
@@ -7,8 +8,9 @@
 mod http;
 mod image;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,12 +27,18 @@ pub enum Fault {
     Truncate(usize),
     /// After so many bytes of the body nothing more comes, and the connection stays open.
     Stall(usize),
+    /// After so many bytes of the body the connection is reset.
+    Reset(usize),
+    /// The body comes byte by byte, so slowly that it would take for ever.
+    Drip,
     /// One bit of the body is wrong.
     Corrupt,
     /// Another status, with these headers and this body.
     Status(u16, Vec<(String, String)>, String),
     /// A body without end and without length.
     Endless,
+    /// Headers without end.
+    EndlessHeaders,
     /// A redirect to this address.
     Redirect(String),
 }
@@ -55,8 +63,12 @@ struct Shared {
     content: Mutex<Content>,
     log: Mutex<Vec<Request>>,
     plans: Mutex<Vec<Plan>>,
-    /// Tokens that are accepted; `None`: none is asked for.
-    tokens: Mutex<Option<Vec<String>>>,
+    /// Tokens that are accepted, each with its scope; `None`: none is asked for.
+    tokens: Mutex<Option<Vec<(String, String)>>>,
+    /// Repositories that no token opens.
+    denied: Mutex<HashSet<String>>,
+    /// Whether the other host saw credentials.
+    leaked: AtomicBool,
     main: SocketAddr,
     other: SocketAddr,
     redirect_blobs: AtomicBool,
@@ -80,6 +92,8 @@ impl Registry {
             log: Mutex::default(),
             plans: Mutex::default(),
             tokens: Mutex::new(None),
+            denied: Mutex::default(),
+            leaked: AtomicBool::new(false),
             main: main.local_addr().unwrap(),
             other: other.local_addr().unwrap(),
             redirect_blobs: AtomicBool::new(false),
@@ -130,6 +144,40 @@ impl Registry {
         if let Some(tokens) = &mut *self.shared.tokens.lock().unwrap() {
             tokens.clear();
         }
+    }
+
+    /// Makes a repository private: no anonymous token opens it.
+    pub fn deny(&self, repository: &str) {
+        self.shared
+            .denied
+            .lock()
+            .unwrap()
+            .insert(repository.to_owned());
+    }
+
+    /// Puts the first image of an OCI image layout under a tag, with everything that it refers to and that is there;
+    /// returns the digest of its manifest or index.
+    pub fn put_layout(&self, repository: &str, tag: &str, layout: &Path) -> Digest {
+        let blob = |digest: &Digest| {
+            let folder = layout.join("blobs").join(digest.algorithm().as_str());
+            std::fs::read(folder.join(digest.hex())).ok()
+        };
+        let index = std::fs::read(layout.join("index.json")).unwrap();
+        let mut todo = descriptors(&index);
+        let first = todo.first().unwrap().0.clone();
+        while let Some((digest, media_type)) = todo.pop() {
+            let Some(bytes) = blob(&digest) else { continue };
+            if media_type.contains("manifest") || media_type.contains("index") {
+                self.put_manifest(repository, &digest.to_string(), &media_type, &bytes);
+                if digest == first {
+                    self.put_manifest(repository, tag, &media_type, &bytes);
+                }
+                todo.extend(descriptors(&bytes));
+            } else {
+                self.put_blob(&digest, &bytes);
+            }
+        }
+        first
     }
 
     /// Puts an image under a tag; returns the manifest's digest.
@@ -214,6 +262,18 @@ impl Registry {
     }
 }
 
+/// Digest and media type of all that an index or a manifest refers to.
+fn descriptors(document: &[u8]) -> Vec<(Digest, String)> {
+    let document: serde_json::Value = serde_json::from_slice(document).unwrap();
+    let lists = ["manifests", "layers"].map(|name| document[name].as_array().cloned());
+    let mut all: Vec<_> = lists.into_iter().flatten().flatten().collect();
+    all.extend(document.get("config").cloned());
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    all.iter()
+        .map(|d| (text(&d["digest"]).parse().unwrap(), text(&d["mediaType"])))
+        .collect()
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
@@ -221,5 +281,10 @@ impl Drop for Registry {
             // Wakes the thread that accepts.
             let _ = TcpStream::connect_timeout(&address, Duration::from_secs(1));
         }
+        let leaked = self.shared.leaked.load(Ordering::SeqCst);
+        assert!(
+            !leaked || std::thread::panicking(),
+            "credentials were sent to the host that blobs are redirected to"
+        );
     }
 }
