@@ -21,6 +21,9 @@ pub fn complete(
     for (path, target) in &needs.lower_links {
         link_to_lower(tree, path, target, lower, options)?;
     }
+    for path in &needs.opaque_dirs {
+        hide_lower(tree, path, lower)?;
+    }
     // Longest first: a parent may become inaccessible.
     let mut folders: Vec<&Vec<u8>> = needs.implicit_dirs.iter().collect();
     folders.sort_by_key(|p| std::cmp::Reverse(p.len()));
@@ -70,6 +73,62 @@ fn lower_stat(lower: &[BorrowedFd<'_>], path: &[u8]) -> Result<Option<rustix::fs
         }
     }
     Ok(None)
+}
+
+/// Whites out what the layers below have in a folder and this layer has not; what both have as folders is hidden further
+/// down.
+fn hide_lower(tree: BorrowedFd<'_>, path: &[u8], lower: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let mut todo = vec![path.to_vec()];
+    while let Some(path) = todo.pop() {
+        let Some(folder) = open_folder(tree, &path)? else {
+            continue;
+        };
+        for layer in lower {
+            let Some(below) = open_folder(*layer, &path)? else {
+                continue;
+            };
+            for name in names(below.as_fd(), &path)? {
+                let inside = if path.is_empty() {
+                    name.clone()
+                } else {
+                    [&path, &b"/"[..], &name].concat()
+                };
+                match stat(folder.as_fd(), &name).map_err(Error::file("look at", &inside))? {
+                    None => rustix::fs::mknodat(
+                        &folder,
+                        name.as_slice(),
+                        FileType::CharacterDevice,
+                        Mode::empty(),
+                        0,
+                    )
+                    .map_err(Error::file("create the whiteout", &inside))?,
+                    Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
+                        if !todo.contains(&inside) {
+                            todo.push(inside);
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder.
+fn names(folder: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let failed = |e| Error::file("list", path)(e);
+    let readable = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(failed)?;
+    let mut dir = rustix::fs::Dir::new(readable).map_err(failed)?;
+    let mut names = Vec::new();
+    while let Some(entry) = dir.read() {
+        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn times(stat: &rustix::fs::Stat) -> Timestamps {

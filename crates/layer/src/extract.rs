@@ -1,6 +1,6 @@
 //! Entries to files: whiteouts, replacement, ownership, attributes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -23,12 +23,15 @@ pub struct NeedsLower {
     pub implicit_dirs: Vec<Vec<u8>>,
     /// Hard links to files of a lower layer: (name, target).
     pub lower_links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Opaque folders on a file system without extended attributes of users (tmpfs before Linux 6.6, NFS before 5.9): what
+    /// they hide is whited out name by name.
+    pub opaque_dirs: Vec<Vec<u8>>,
 }
 
 impl NeedsLower {
     /// Whether the layer stands by itself.
     pub fn is_empty(&self) -> bool {
-        self.implicit_dirs.is_empty() && self.lower_links.is_empty()
+        self.implicit_dirs.is_empty() && self.lower_links.is_empty() && self.opaque_dirs.is_empty()
     }
 }
 
@@ -42,6 +45,7 @@ struct FolderAttributes {
 /// Makes missing folders and remembers that they had no entry.
 struct Implicit<'a> {
     folders: &'a mut BTreeMap<Vec<u8>, Option<FolderAttributes>>,
+    opaque: &'a mut BTreeSet<Vec<u8>>,
 }
 
 impl Maker for Implicit<'_> {
@@ -56,7 +60,7 @@ impl Maker for Implicit<'_> {
         };
         rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)).map_err(failed)?;
         if hidden {
-            make_opaque(parent, name, path)?;
+            make_opaque(parent, name, path, self.opaque)?;
         }
         self.folders.insert(path.to_vec(), None);
         Ok(())
@@ -71,6 +75,8 @@ pub struct Extractor<'a> {
     /// Real path to attributes; `None` for a folder without an entry.
     folders: BTreeMap<Vec<u8>, Option<FolderAttributes>>,
     lower_links: HashMap<Vec<u8>, Vec<u8>>,
+    /// Folders that should be opaque and could not be marked.
+    opaque: BTreeSet<Vec<u8>>,
     root: Option<FolderAttributes>,
     aside: Option<BufWriter<&'a File>>,
     buffer: Vec<u8>,
@@ -86,6 +92,7 @@ impl<'a> Extractor<'a> {
             limits: options.limits,
             folders: BTreeMap::new(),
             lower_links: HashMap::new(),
+            opaque: BTreeSet::new(),
             root: None,
             aside: target.aside.map(BufWriter::new),
             buffer: vec![0; BUFFER],
@@ -128,6 +135,7 @@ impl<'a> Extractor<'a> {
         };
         let mut implicit = Implicit {
             folders: &mut self.folders,
+            opaque: &mut self.opaque,
         };
         let (folder, folder_path) = self
             .walker
@@ -183,7 +191,7 @@ impl<'a> Extractor<'a> {
         path: &[u8],
     ) -> Result<(), Error> {
         if hidden == b".wh..opq" {
-            return make_opaque(parent, b".", folder);
+            return make_opaque(parent, b".", folder, &mut self.opaque);
         }
         if hidden.starts_with(b".wh.") {
             // Other names of this kind are aufs's own bookkeeping.
@@ -194,7 +202,7 @@ impl<'a> Extractor<'a> {
         }
         match stat(parent, hidden).map_err(Error::file("look at", path))? {
             Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
-                make_opaque(parent, hidden, path)
+                make_opaque(parent, hidden, &sibling(path, hidden), &mut self.opaque)
             }
             Some(_) => Ok(()),
             None => {
@@ -227,6 +235,7 @@ impl<'a> Extractor<'a> {
             self.folders
                 .retain(|p, _| p != path && !p.starts_with(&below));
             self.lower_links.retain(|p, _| !p.starts_with(&below));
+            self.opaque.retain(|p| p != path && !p.starts_with(&below));
             crate::remove::remove_tree(parent, std::os::unix::ffi::OsStrExt::from_bytes(name))
                 .map_err(|source| Error::File {
                     operation: "replace",
@@ -256,7 +265,7 @@ impl<'a> Extractor<'a> {
             Err(e) => return Err(Error::file("create the folder", path)(e)),
         }
         if hides {
-            make_opaque(parent, name, path)?;
+            make_opaque(parent, name, path, &mut self.opaque)?;
         }
         self.folders.insert(
             path.to_vec(),
@@ -575,6 +584,7 @@ impl<'a> Extractor<'a> {
                 .map(|(p, _)| p)
                 .collect(),
             lower_links: self.lower_links.into_iter().collect(),
+            opaque_dirs: self.opaque.into_iter().collect(),
         };
         Ok((self.root.is_some(), needs))
     }
@@ -624,13 +634,32 @@ pub fn times(mtime: (i64, u32)) -> Timestamps {
     }
 }
 
-/// Marks a folder as hiding all that the layers below have in it.
-fn make_opaque(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
+/// The path of another name in the same folder.
+fn sibling(path: &[u8], name: &[u8]) -> Vec<u8> {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => [&path[..=at], name].concat(),
+        None => name.to_vec(),
+    }
+}
+
+/// Marks a folder as hiding all that the layers below have in it. Where the file system has no place for the mark, the
+/// folder is remembered instead.
+fn make_opaque(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    path: &[u8],
+    unmarked: &mut BTreeSet<Vec<u8>>,
+) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(parent, name, flags, Mode::empty())
         .map_err(Error::file("open the folder", path))?;
-    rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty())
-        .map_err(Error::file("make opaque the folder", path))
+    match rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP) => {
+            unmarked.insert(path.to_vec());
+            Ok(())
+        }
+        result => result.map_err(Error::file("make opaque the folder", path)),
+    }
 }
 
 /// Bytes as a JSON string: what is not printable ASCII as `\u00XX`, one for each byte.

@@ -6,7 +6,7 @@
 //!                     (pure)        (one clone)        (poll loop)
 //! ```
 //!
-//! * [`plan`] decides: the Spec becomes an ordered list of steps, which can be printed and compared without a kernel. What
+//! * [`plan()`] decides: the Spec becomes an ordered list of steps, which can be printed and compared without a kernel. What
 //!   this runtime cannot do is refused there, by the name the specification gives it.
 //! * [`start`] makes one process with one clone(2), in all new namespaces at once. That process walks the plan (`child`),
 //!   reports over a socketpair (`report`), and becomes the container's program. No process stands between.
