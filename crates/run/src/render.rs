@@ -262,7 +262,7 @@ fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<Stri
             APPARMOR
         }
         Step::MountOverlay(_) if host.kernel < (5, 11) => {
-            "overlays of ordinary users need Linux 5.11 or later; with --read-only the image is bound instead"
+            "overlays of ordinary users need Linux 5.11 or later, and nothing takes their place yet on older kernels"
         }
         Step::MountOverlay(overlay) if overlay.volatile && fail.errno == Errno::INVAL => {
             "an upper layer that was mounted as volatile cannot be used again before work/work/incompat is removed; \
