@@ -202,6 +202,9 @@ impl Error {
             Self::Transport { kind: TransportKind::Certificate, .. } => {
                 Some("if the registry's certificate is signed by a private authority, name it with SSL_CERT_FILE".into())
             }
+            Self::Transport { kind: TransportKind::Plain, .. } => {
+                Some("plain HTTP is spoken only with registries on this machine's loopback addresses".into())
+            }
             Self::Transport { kind: TransportKind::Connect, registry, .. } => {
                 Some(format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)"))
             }
@@ -241,6 +244,8 @@ pub enum TransportKind {
     Connect,
     /// The other side's certificate was refused: nothing that time heals.
     Certificate,
+    /// The other side does not speak TLS, and is not on loopback, where it need not.
+    Plain,
     /// It was redirected to where we do not go.
     Redirect,
     /// The connection broke or stalled.
@@ -264,21 +269,22 @@ impl TransportCause {
 
 pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause) {
     let mut reason = error.to_string();
-    let mut certificate = false;
+    let mut tls = None;
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         reason = inner.to_string();
-        certificate |= is_certificate(inner);
+        tls = tls.or_else(|| tls_error(inner));
         cause = inner.source();
     }
-    let kind = if certificate {
-        TransportKind::Certificate
-    } else if error.is_redirect() || error.is_builder() {
-        TransportKind::Redirect
-    } else if error.is_connect() {
-        TransportKind::Connect
-    } else {
-        TransportKind::Broken
+    let kind = match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => TransportKind::Certificate,
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            reason = "it does not speak TLS".into();
+            TransportKind::Plain
+        }
+        _ if error.is_redirect() || error.is_builder() => TransportKind::Redirect,
+        _ if error.is_connect() => TransportKind::Connect,
+        _ => TransportKind::Broken,
     };
     if error.is_timeout() {
         reason = "it did not answer in time".into();
@@ -286,12 +292,10 @@ pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause
     (kind, TransportCause(reason))
 }
 
-fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let refused = |e: &(dyn std::error::Error + 'static)| {
-        matches!(e.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
-    };
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    refused(error) || wrapped.is_some_and(|inner| refused(inner))
+/// The TLS error in an error; input and output wrap it more than once.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }

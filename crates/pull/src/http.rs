@@ -222,7 +222,7 @@ impl<'a> Registry<'a> {
             let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             return Err(match error {
                 Error::Status { detail, .. } if denied => self.denied(detail),
-                error if error.is_transient() => error,
+                error if error.is_transient() || matches!(error, Error::Denied { .. }) => error,
                 error => failed(error.to_string()),
             });
         }

@@ -1,0 +1,8 @@
+//! Pulling from a registry that imitates Docker Hub, from one that misbehaves, and from the real `docker-registry`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod docker_registry;
+mod lies;
+mod protocol;
+mod weather;
+mod world;
