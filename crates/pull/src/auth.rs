@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn a_mutilated_challenge_is_read_as_far_as_it_goes() {
+        let whole =
+            r#"Basic realm="ä", Bearer realm="https://a/t?a=\"b\\" , service=x,scope="a:b:pull""#;
+        for (at, _) in whole.char_indices() {
+            // No panic, and nothing made up.
+            for part in [&whole[..at], &whole[at..]] {
+                if let Some(challenge) = Challenge::parse(part) {
+                    let realm = challenge.realm.replace('"', "\\\"");
+                    assert!(whole.contains(&realm), "{part}: {challenge:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_token_is_taken_from_either_field_and_never_shown() {
         let now = Instant::now();
         let token = Token::parse(br#"{"access_token":"abc"}"#, now).unwrap();

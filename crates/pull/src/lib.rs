@@ -8,15 +8,26 @@
 //! the image is visible before all of it is there. A transfer that breaks is taken up where it stopped (`Range`), under
 //! the same hash.
 //!
+//! # Who does what
+//! | module | task |
+//! |---|---|
+//! | `manifest` | from a reference to the manifest for a platform |
+//! | `blobs` | configs into memory, layers through the store, resumed where they broke |
+//! | `http` | one registry: requests, tokens, retries, what a refusal means |
+//! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
+//! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
+//! | [`archive`] | the same from a file: `docker save`, OCI layouts |
+//!
 //! # Why `reqwest` and not a registry client crate
 //! The OCI distribution protocol is spoken here directly. The crate that would be the natural choice, `oci-client`, reads
 //! manifests, token answers and error bodies into memory whatever their size, drops the status line and `Retry-After` of a
 //! failed answer, and offers no place for a redirect policy or for renewing a token in the middle of a pull. Around it,
-//! each of these would need the request made again by other means; the protocol itself is four small files.
+//! each of these would need the request made again by other means.
 //!
 //! # What is never done
-//! No plain HTTP except to the loopback interface, no `Authorization` to another host than the one that asked for it, no
-//! redirect from HTTPS to HTTP, no body read beyond its descriptor's size or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`].
+//! No plain HTTP except to the loopback interface (where TLS is tried if HTTP is not understood), no `Authorization` to
+//! another host than the one that asked for it, no redirect from HTTPS to HTTP, no body read beyond its descriptor's size
+//! or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`], no waiting for a body that only drips.
 
 mod answer;
 pub mod archive;
