@@ -5,6 +5,8 @@ use std::time::Duration;
 use minidock_oci::{ConfigError, Digest};
 use minidock_store::StoreError;
 
+use crate::client::is_loopback;
+
 /// An error of pulling.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -205,10 +207,13 @@ impl Error {
             Self::Transport { kind: TransportKind::Plain, .. } => {
                 Some("plain HTTP is spoken only with registries on this machine's loopback addresses".into())
             }
-            Self::Transport { kind: TransportKind::Connect, registry, .. } => {
-                Some(format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)"))
-            }
+            Self::Transport { kind: TransportKind::Connect, registry, .. } => Some(if is_loopback(registry) {
+                format!("check that a registry is running at {registry}")
+            } else {
+                format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)")
+            }),
             Self::Denied { .. } => Some("check the spelling; images of a private repository cannot be pulled yet".into()),
+            Self::NotFound(image) if image.contains('@') => Some("check the digest, and that it is of this repository".into()),
             Self::NotFound(_) => Some("check the tag; without one, `latest` is asked for".into()),
             Self::RateLimited { retry_after: Some(wait), .. } => {
                 Some(format!("try again in {} minutes, or use a mirror", wait.as_secs().div_ceil(60)))
