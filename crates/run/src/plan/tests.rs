@@ -1,1 +1,209 @@
-//! Plans for made-up hosts.
+//! Plans for made-up hosts: what a Spec becomes, and in which order.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::{Plan, plan};
+use crate::{Host, Launch, PlanError, Provision, Rootfs};
+
+/// An ordinary user on a current kernel.
+fn user() -> Host {
+    Host {
+        kernel: (6, 12),
+        uid: 1000,
+        gid: 1000,
+        may_map_any_id: false,
+        pivot_root: true,
+    }
+}
+
+fn root() -> Host {
+    Host {
+        uid: 0,
+        gid: 0,
+        may_map_any_id: true,
+        ..user()
+    }
+}
+
+/// A container's Spec, small but with one of everything whose order matters; `change` makes it another.
+fn spec(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
+    let namespaces = ["user", "pid", "mount", "uts", "ipc", "network", "cgroup"];
+    let namespaces: Vec<_> = namespaces.map(|n| serde_json::json!({"type": n})).into();
+    let mut value = serde_json::json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "box",
+        "process": {
+            "cwd": "/srv", "args": ["sh"], "env": ["PATH=/bin:/usr/bin"],
+            "user": {"uid": 5, "gid": 6}, "noNewPrivileges": true,
+            "capabilities": {"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]},
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/etc/hosts", "type": "bind", "source": "/c/hosts", "options": ["bind"]},
+        ],
+        "linux": {
+            "namespaces": namespaces,
+            "uidMappings": [{"containerID": 5, "hostID": 1000, "size": 1}],
+            "gidMappings": [{"containerID": 6, "hostID": 1000, "size": 1}],
+            "maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys"],
+        },
+    });
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
+    let rootfs = Rootfs::Overlay {
+        lower: vec![PathBuf::from("/l/2"), PathBuf::from("/l/1")],
+        upper: "/c/upper".into(),
+        work: "/c/work".into(),
+        volatile: true,
+    };
+    let provide = [Provision::Folder("/data".into())];
+    let launch = Launch {
+        spec,
+        rootfs: &rootfs,
+        provide: &provide,
+        interactive: false,
+        terminal: false,
+        mountpoint: Path::new("/c/rootfs"),
+    };
+    plan(&launch, host)
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_ordinary_users_container_step_by_step() {
+    let plan = planned(&spec(|_| {}), &user()).unwrap();
+    let expected = [
+        "tie the container's life to the supervisor's",
+        "map ids (uid 5 1000 1, gid 6 1000 1)",
+        "make mounts private",
+        "mount the overlay of 2 layers, upper /c/upper, volatile",
+        "make the folder /data",
+        "mount proc on /proc",
+        "mount tmpfs on /dev",
+        "fill /dev",
+        "bind /c/hosts to /etc/hosts",
+        "make /proc/sys read-only",
+        "mask /proc/kcore",
+        "find the working directory /srv",
+        "make the root file system read-only",
+        "pivot into the root file system",
+        "set the host name to box",
+        "bring up the loopback device",
+        "enter the working directory",
+    ];
+    let lines = lines(&plan);
+    assert_eq!(&lines[..expected.len()], expected, "{lines:#?}");
+    assert_eq!(plan.host_user, 1000);
+}
+
+#[test]
+fn privileges_go_in_the_order_in_which_they_can_and_nothing_comes_after_the_command() {
+    let lines = lines(&planned(&spec(|_| {}), &user()).unwrap());
+    let at = |start: &str| {
+        let found = lines.iter().position(|l| l.starts_with(start));
+        found.unwrap_or_else(|| panic!("no step {start:?} in {lines:#?}"))
+    };
+    let order = [
+        at("pivot into"),
+        at("bound capabilities to"),
+        at("become user 5:6"),
+        at("set capabilities:"),
+        at("execute the command"),
+    ];
+    assert!(order.is_sorted(), "{lines:#?}");
+    assert_eq!(order[4], lines.len() - 1);
+    assert!(lines[order[2]].ends_with("groups unchanged"));
+    assert!(at("give up gaining privileges") < order[4]);
+    assert!(at("set up stdio") < order[4]);
+}
+
+#[test]
+fn root_waits_for_its_maps_and_sets_its_groups() {
+    let all = serde_json::json!([{"containerID": 0, "hostID": 0, "size": 4_294_967_295_u32}]);
+    let spec = spec(|v| {
+        v["linux"]["uidMappings"] = all.clone();
+        v["linux"]["gidMappings"] = all;
+        v["process"]["user"]["additionalGids"] = serde_json::json!([10, 3]);
+    });
+    let plan = planned(&spec, &root()).unwrap();
+    let lines = lines(&plan);
+    assert_eq!(lines[1], "wait for the id maps");
+    assert!(
+        lines.iter().any(|l| l == "become user 5:6, groups [10 3]"),
+        "{lines:#?}"
+    );
+    assert_eq!(plan.host_user, 5);
+    // The same maps are not an ordinary user's to write.
+    let error = planned(&spec, &user()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PlanError::IdRanges {
+                uid: 1000,
+                gid: 1000
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_initial_ramfs_is_left_by_a_move() {
+    let host = Host {
+        pivot_root: false,
+        ..user()
+    };
+    let lines = lines(&planned(&spec(|_| {}), &host).unwrap());
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.starts_with("move the root file system over /"))
+    );
+    assert!(!lines.iter().any(|l| l.starts_with("pivot")));
+}
+
+#[test]
+fn the_hosts_network_has_no_loopback_to_bring_up() {
+    let spec = spec(|v| {
+        let namespaces = v["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|n| n["type"] != "network");
+    });
+    let lines = lines(&planned(&spec, &user()).unwrap());
+    assert!(!lines.iter().any(|l| l.contains("loopback")), "{lines:#?}");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(&str, Change); 6] = [
+        ("seccomp", |v| {
+            v["linux"]["seccomp"] = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW"})
+        }),
+        ("hooks", |v| {
+            v["hooks"] = serde_json::json!({"poststop": [{"path": "/bin/true"}]})
+        }),
+        ("apparmor", |v| v["process"]["apparmorProfile"] = "x".into()),
+        ("path", |v| {
+            v["linux"]["namespaces"][1]["path"] = "/proc/1/ns/pid".into()
+        }),
+        ("user", |v| {
+            let namespaces = v["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|n| n["type"] != "user");
+        }),
+        ("uid", |v| v["process"]["user"]["uid"] = 7.into()),
+    ];
+    for (word, change) in cases {
+        let error = planned(&spec(change), &user()).unwrap_err().to_string();
+        assert!(error.to_lowercase().contains(word), "{word}: {error}");
+    }
+}
