@@ -457,8 +457,9 @@ fn commands_that_cannot_be_executed(cx: &Context) {
 
 fn usage_that_is_wrong(cx: &Context) {
     for args in [
-        &[][..],
-        &["nosuch"],
+        &["nosuch"][..],
+        &["image", "nosuch"],
+        &["container", "rm"],
         &["run"],
         &["run", "--nosuch", "busybox"],
         &["run", "--name"],
@@ -472,6 +473,10 @@ fn usage_that_is_wrong(cx: &Context) {
         assert_eq!(output.code, Some(125), "{output}");
         assert_eq!(output.stdout, "", "{output}");
         assert_ne!(output.stderr, "", "{output}");
+    }
+    for (mistyped, meant) in [("imags", "'images'"), ("rni", "'rmi'")] {
+        let output = cx.run([mistyped]);
+        assert!(output.fails(125).contains(meant), "{output}");
     }
     let several = cx.run(["rmi", "one", "two"]);
     assert_eq!(

@@ -12,6 +12,7 @@ scenarios!(
     one_image_may_have_several_names,
     an_image_in_use_is_kept,
     help_and_version_answer,
+    groups_of_verbs_say_the_same,
 );
 
 /// When it was `ago`, as image configs spell it.
@@ -141,6 +142,12 @@ fn help_and_version_answer(cx: &Context) {
     for args in [&["--help"][..], &["run", "--help"], &["pull", "-h"]] {
         assert!(cx.run(args).silent_ok().contains("Usage: "), "{args:?}");
     }
+    // Docker answers a command without a verb with its help, on standard error.
+    for args in [&[][..], &["image"], &["container"]] {
+        let output = cx.run(args);
+        assert_eq!(output.ok(), "", "{output}");
+        assert!(output.stderr.contains("Usage: minidock"), "{output}");
+    }
     let version = cx.run(["--version"]);
     assert_eq!(
         version.silent_ok(),
@@ -148,4 +155,20 @@ fn help_and_version_answer(cx: &Context) {
     );
     // Asking makes no store.
     assert!(!cx.root().exists());
+}
+
+fn groups_of_verbs_say_the_same(cx: &Context) {
+    cx.load_busybox();
+    cx.run(["container", "run", "--name", "cc", "app:1"]).ok();
+    for (short, long) in [
+        (&["images"][..], &["image", "ls"][..]),
+        (&["images", "-q"], &["image", "list", "-q"]),
+        (&["ps", "-aq"], &["container", "ls", "-aq"]),
+        (&["ps", "-aq"], &["container", "ps", "-a", "-q"]),
+    ] {
+        assert_eq!(cx.run(short).silent_ok(), cx.run(long).silent_ok());
+    }
+    assert_eq!(cx.run(["container", "remove", "cc"]).silent_ok(), "cc\n");
+    cx.run(["image", "rm", "app:1", "busybox"]).silent_ok();
+    cx.assert_store_empty();
 }

@@ -20,12 +20,14 @@ mod place;
 mod progress;
 mod units;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
-use args::{Cli, Verb};
+use args::Cli;
+use commands::Verb;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -43,25 +45,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and version are answers, everything else is bad usage.
+/// Help and version are answers, also to a command without a verb; everything else is bad usage.
 fn usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == ErrorKind::MissingSubcommand {
+        let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
+        return ExitCode::SUCCESS;
+    }
     // A closed stdout or stderr is nothing that could be reported anywhere.
     let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::SUCCESS,
         _ => ExitCode::from(125),
     }
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
     let place = place::Place::new(cli.root)?;
-    match cli.verb {
-        Verb::Pull(args) => commands::pull(&place, &args),
-        Verb::Load(args) => commands::load(&place, &args),
-        Verb::Images(args) => commands::images(&place, &args),
-        Verb::Run(args) => commands::run(&place, args),
-        Verb::Rmi(args) => commands::rmi(&place, &args),
-        Verb::Ps(args) => commands::ps(&place, &args),
-        Verb::Rm(args) => commands::rm(&place, &args),
-    }
+    Verb::act(&place, cli.verb)
 }

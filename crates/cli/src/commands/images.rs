@@ -1,17 +1,33 @@
 //! `minidock images`.
 
+use clap::Args;
 use minidock_engine::oci::Reference;
 use minidock_engine::{ImageRecord, familiar};
 
-use super::print;
-use crate::args::ImagesArgs;
+use super::common::print;
 use crate::failure::Failure;
 use crate::output::table;
 use crate::place::Place;
 use crate::units;
 
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Only show image ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Only this repository or reference
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub reference: Option<String>,
+}
+
 /// `minidock images`.
-pub fn images(place: &Place, args: &ImagesArgs) -> Result<u8, Failure> {
+pub fn images(place: &Place, args: ImagesArgs) -> Result<u8, Failure> {
     let wanted = match &args.reference {
         Some(text) => {
             let reference: Reference = text

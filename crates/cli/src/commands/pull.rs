@@ -2,17 +2,30 @@
 
 use std::io::Write;
 
+use clap::Args;
 use minidock_engine::oci::{Platform, Reference, ReferenceError};
 use minidock_engine::{PullOptions, Pulled};
 
-use super::{each, platform, print};
-use crate::args::PullArgs;
+use super::common::{each, platform, print};
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::progress::{Progress, Stream};
 
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Pull for this platform, if the image has several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Image references: `NAME[:TAG]` or `NAME@DIGEST`
+    #[arg(required = true, value_name = "NAME")]
+    pub images: Vec<String>,
+}
+
 /// `minidock pull`.
-pub fn pull(place: &Place, args: &PullArgs) -> Result<u8, Failure> {
+pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
     let platform = args
         .platform
         .as_deref()

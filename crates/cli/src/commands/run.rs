@@ -3,15 +3,82 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 
+use clap::{ArgAction, Args};
 use minidock_engine::oci::Reference;
 use minidock_engine::{Error, Network, RunRequest, Warning, Wishes};
 
-use super::platform;
-use crate::args::RunArgs;
+use super::common::platform;
 use crate::env_file;
 use crate::failure::Failure;
 use crate::place::Place;
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "minidock run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+    after_help = "A container has a network namespace of its own with nothing but the loopback \
+                  interface, unless --network host is given."
+)]
+pub struct RunArgs {
+    /// Keep standard input open
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub interactive: bool,
+    /// Allocate a terminal
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub tty: bool,
+    /// Remove the container when it exits
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub rm: bool,
+    /// Mount the container's root file system as read only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = false, hide_default_value = true, hide_possible_values = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub read_only: bool,
+    /// Assign a name to the container
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Set an environment variable; without a value, take the caller's
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User name or id [and group name or id]
+    #[arg(short, long, value_name = "USER[:GROUP]", allow_hyphen_values = true)]
+    pub user: Option<String>,
+    /// Overwrite the image's entrypoint
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    pub entrypoint: Option<String>,
+    /// Container host name
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Network of the container: none or host
+    #[arg(
+        long,
+        visible_alias = "net",
+        value_name = "NETWORK",
+        default_value = "none"
+    )]
+    pub network: String,
+    /// Platform that the image must have
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Image, command and arguments: everything after the image belongs to the container.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "IMAGE [COMMAND] [ARG...]",
+        hide = true
+    )]
+    pub words: Vec<OsString>,
+}
 
 /// Set for the process that replaces this one after an implicit pull, so that it never pulls again.
 const PULLED: &str = "MINIDOCK_PULLED";

@@ -1,0 +1,44 @@
+//! What several verbs need.
+
+use std::io::{self, Write};
+
+use minidock_engine::oci::Platform;
+
+use crate::failure::Failure;
+
+/// Prints to standard output; a reader that went away ends the program quietly.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// `--platform`, or this machine.
+pub fn platform(given: Option<&str>) -> Result<Platform, Failure> {
+    match given {
+        Some(text) => text
+            .parse()
+            .map_err(|e: minidock_engine::oci::PlatformError| Failure::usage(e.to_string())),
+        None => Ok(Platform::host()),
+    }
+}
+
+/// Does the same to several subjects: each failure is told, the others are still done.
+pub fn each(
+    subjects: &[String],
+    mut act: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut code = 0;
+    for subject in subjects {
+        match act(subject) {
+            Ok(()) => {}
+            Err(failure) if failure.is_broken_pipe() => return Err(failure),
+            Err(failure) => {
+                failure.report();
+                code = failure.exit_code();
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,102 @@
+//! The verbs. Each is one file here, with its flags and what it does: flags to a request, values and
+//! events to words. A new one is that file, its `mod` line, and a line in [`Verb`], and one in the
+//! group that Docker has it in as well.
+
+mod common;
+mod images;
+mod load;
+mod ps;
+mod pull;
+mod rm;
+mod rmi;
+mod run;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::place::Place;
+
+/// Makes an enum of verbs, and the function that carries one out. A line is the name on the command
+/// line (with aliases), its help, its flags and its function.
+macro_rules! verbs {
+    ($(#[$about:meta])* $group:ident: $($(#[$attribute:meta])* $verb:ident($args:ty) => $act:path,)*) => {
+        $(#[$about])*
+        #[derive(Debug, Subcommand)]
+        pub enum $group {
+            $($(#[$attribute])* $verb(Box<$args>),)*
+        }
+
+        impl $group {
+            /// Carries the verb out and says what the exit status is.
+            pub fn act(place: &Place, verb: Self) -> Result<u8, Failure> {
+                let _ = place; // A group may be empty.
+                match verb {
+                    $(Self::$verb(args) => $act(place, *args),)*
+                }
+            }
+        }
+    };
+}
+
+verbs! {
+    /// Everything that may follow `minidock`, in the order of its help.
+    Verb:
+    /// Create and run a new container from an image
+    Run(run::RunArgs) => run::run,
+    /// List containers
+    Ps(ps::PsArgs) => ps::ps,
+    /// Download an image from a registry
+    Pull(pull::PullArgs) => pull::pull,
+    /// List images
+    Images(images::ImagesArgs) => images::images,
+
+    /// Manage containers
+    #[command(subcommand)]
+    Container(Container) => Container::act,
+    /// Manage images
+    #[command(subcommand)]
+    Image(Image) => Image::act,
+    /// Manage minidock
+    #[command(subcommand, hide = true)]
+    System(System) => System::act,
+
+    /// Load images from a tar archive or from standard input
+    Load(load::LoadArgs) => load::load,
+    /// Remove one or more containers
+    Rm(rm::RmArgs) => rm::rm,
+    /// Remove one or more images
+    Rmi(rmi::RmiArgs) => rmi::rmi,
+}
+
+verbs! {
+    /// `minidock container …`
+    Container:
+    /// List containers
+    #[command(visible_aliases = ["ps", "list"])]
+    Ls(ps::PsArgs) => ps::ps,
+    /// Remove one or more containers
+    #[command(visible_alias = "remove")]
+    Rm(rm::RmArgs) => rm::rm,
+    /// Create and run a new container from an image
+    Run(run::RunArgs) => run::run,
+}
+
+verbs! {
+    /// `minidock image …`
+    Image:
+    /// Load images from a tar archive or from standard input
+    Load(load::LoadArgs) => load::load,
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(images::ImagesArgs) => images::images,
+    /// Download an image from a registry
+    Pull(pull::PullArgs) => pull::pull,
+    /// Remove one or more images
+    #[command(visible_alias = "remove")]
+    Rm(rmi::RmiArgs) => rmi::rmi,
+}
+
+verbs! {
+    /// `minidock system …`
+    System:
+}

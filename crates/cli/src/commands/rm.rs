@@ -1,0 +1,26 @@
+//! `minidock rm`.
+
+use clap::Args;
+
+use super::common::{each, print};
+use crate::failure::Failure;
+use crate::place::Place;
+
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// End a running container first
+    #[arg(short, long)]
+    pub force: bool,
+    /// Container names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// `minidock rm`.
+pub fn rm(place: &Place, args: RmArgs) -> Result<u8, Failure> {
+    let engine = place.engine()?;
+    each(&args.containers, |container| {
+        engine.remove_container(container, args.force)?;
+        print(&format!("{container}\n"))
+    })
+}

@@ -1,0 +1,33 @@
+//! `minidock rmi`.
+
+use clap::Args;
+use minidock_engine::Removed;
+
+use super::common::{each, print};
+use crate::failure::Failure;
+use crate::place::Place;
+
+#[derive(Debug, Args)]
+pub struct RmiArgs {
+    /// Remove also what has several names or is used by stopped containers
+    #[arg(short, long)]
+    pub force: bool,
+    /// Image names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+}
+
+/// `minidock rmi`.
+pub fn rmi(place: &Place, args: RmiArgs) -> Result<u8, Failure> {
+    let engine = place.engine()?;
+    each(&args.images, |image| {
+        let mut text = String::new();
+        for removed in engine.remove_image(image, args.force)? {
+            match removed {
+                Removed::Untagged(name) => text.push_str(&format!("Untagged: {name}\n")),
+                Removed::Deleted(digest) => text.push_str(&format!("Deleted: {digest}\n")),
+            }
+        }
+        print(&text)
+    })
+}
