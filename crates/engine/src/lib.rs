@@ -59,10 +59,12 @@ impl Engine {
         options: &PullOptions,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pulled, Error> {
-        minidock_pull::pull(&self.store, reference, options, events).map_err(|e| {
-            self.tidy();
-            e.into()
-        })
+        Ok(minidock_pull::pull(
+            &self.store,
+            reference,
+            options,
+            events,
+        )?)
     }
 
     /// Loads the images of an archive that `docker save` or an OCI tool wrote.
@@ -74,15 +76,11 @@ impl Engine {
         archive: impl std::io::Read + Send,
         platform: &Platform,
     ) -> Result<Vec<Loaded>, Error> {
-        minidock_pull::archive::load(&self.store, archive, platform).map_err(|e| {
-            self.tidy();
-            e.into()
-        })
-    }
-
-    /// Removes what a failure left unreferred to. Its own failure would only hide the first one.
-    fn tidy(&self) {
-        let _ = self.store.collect();
+        Ok(minidock_pull::archive::load(
+            &self.store,
+            archive,
+            platform,
+        )?)
     }
 
     /// Whether a reference or id is in the store.

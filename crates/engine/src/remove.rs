@@ -39,13 +39,12 @@ impl Engine {
         if last {
             self.check_unused(query, &image_id.to_string(), force)?;
         }
-        self.store.forget(&gone)?;
+        let collected = self.store.remove_images(&gone)?;
         let mut removed: Vec<Removed> = gone
             .iter()
             .flat_map(|r| untagged(r, &all, &gone))
             .map(Removed::Untagged)
             .collect();
-        let collected = self.store.collect()?;
         if last {
             removed.push(Removed::Deleted(image_id.to_string()));
         }

@@ -10,7 +10,8 @@ use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, Platform};
 use minidock_run::{Launch, Rootfs};
 use minidock_store::{
-    Container, ContainerState, IdMap, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
+    Container, ContainerState, Hold, IdMap, ImageLayers, ImageRecord, NewContainer, Status,
+    StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
@@ -66,16 +67,20 @@ impl Engine {
     /// # Errors
     /// When the image is missing ([`Error::ImageNotFound`]) or the container cannot be started.
     pub fn run(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<u8, Error> {
+        // Until the container refers to the image's layers, nobody may collect them.
+        let hold = self.store.hold()?;
         let record = self.image_to_run(&request.image)?;
         let config = self.store.image_config(&record.image_id)?;
-        check_platform(request, &config, warn)?;
+        let foreign = check_platform(request, &config)?;
         let argv = spec::command(&config.config, &request.wishes);
         if argv.first().is_none_or(String::is_empty) {
             return Err(Error::NoCommand(request.image.clone()));
         }
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let user = self.resolve_user(request, &config, &layers)?;
-        let (container, state) = self.create(request, &record, &layers, argv)?;
+        let (container, state) = self.create(&hold, request, &record, &layers, argv)?;
+        drop(hold);
+        foreign.into_iter().for_each(warn);
         let prepared = Prepared {
             request,
             config: &config,
@@ -149,6 +154,7 @@ impl Engine {
 
     fn create(
         &self,
+        hold: &Hold,
         request: &RunRequest,
         record: &ImageRecord,
         layers: &ImageLayers,
@@ -181,7 +187,7 @@ impl Engine {
             name: &state.name,
             root: layers.root,
         };
-        let container = self.store.create_container(&new, &state)?;
+        let container = self.store.create_container(hold, &new, &state)?;
         Ok((container, state))
     }
 
@@ -254,13 +260,9 @@ impl Engine {
 
 /// Docker runs an image of another platform with a warning (an emulator may be registered), unless
 /// a platform was asked for.
-fn check_platform(
-    request: &RunRequest,
-    config: &ImageConfig,
-    warn: &dyn Fn(Warning),
-) -> Result<(), Error> {
+fn check_platform(request: &RunRequest, config: &ImageConfig) -> Result<Option<Warning>, Error> {
     let Some(have) = config.platform() else {
-        return Ok(());
+        return Ok(None);
     };
     let same = |p: &Platform| p.os == have.os && p.architecture == have.architecture;
     match &request.platform {
@@ -269,14 +271,11 @@ fn check_platform(
             have: have.to_string(),
             wanted: wanted.clone(),
         }),
-        None if !same(&Platform::host()) => {
-            warn(Warning::ForeignPlatform {
-                image: have.to_string(),
-                host: Platform::host().to_string(),
-            });
-            Ok(())
-        }
-        _ => Ok(()),
+        None if !same(&Platform::host()) => Ok(Some(Warning::ForeignPlatform {
+            image: have.to_string(),
+            host: Platform::host().to_string(),
+        })),
+        _ => Ok(None),
     }
 }
 

@@ -1,19 +1,22 @@
 //! Removing names, and what nothing refers to any more.
 //!
-//! Collection is mark and sweep under the exclusive store lock: the marks are what `index.json` and
-//! the containers refer to; everything else under `blobs/`, `diffs/`, `layers/`, `images/` and all
-//! of `tmp/` goes. Folders are first renamed below `tmp/`, so that no half-deleted layer is ever
-//! found under its name, and deleted after the lock is released.
+//! Collection is mark and sweep while nobody else holds the store, which takes a moment only: the marks are what
+//! `index.json`, the containers and the pins of sessions at work refer to; everything else under `blobs/`, `diffs/`,
+//! `layers/` and `images/` goes. It is first renamed into a session's folder, so that no half-deleted layer is ever found
+//! under its name, and deleted after the lock is released. Since that session begins before a name is removed from the
+//! index, whoever finds its folder after a crash knows that there is something to collect.
+//!
+//! What cannot be read is no reason to delete: an image with a damaged config keeps every layer, one with a damaged
+//! manifest every blob, until it is removed or repaired.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
 
-use crate::fs::{Lock, random_hex};
+use crate::fs::list;
+use crate::lock::Lock;
+use crate::tmp::{Entry, PINS, SESSION};
 use crate::{ImageRecord, Store, StoreError};
 
 /// What a collection removed.
@@ -23,66 +26,49 @@ pub struct Collected {
     pub images: Vec<Digest>,
     /// Names of the layer folders that are gone, `sha256:…`.
     pub layers: Vec<String>,
-    /// The store was in use by a pull or load: it will be collected when that ends.
-    pub postponed: bool,
 }
 
 impl Store {
-    /// Removes records from the index; content stays until [`Store::collect`].
+    /// Removes records from the index, and what nothing refers to then.
     ///
     /// # Errors
-    /// When the index cannot be read or written.
-    pub fn forget(&self, gone: &[ImageRecord]) -> Result<(), StoreError> {
-        self.change_index(|records| {
-            records.retain(|r| !gone.contains(r));
-            Ok(())
+    /// When the store cannot be read or changed.
+    pub fn remove_images(&self, gone: &[ImageRecord]) -> Result<Collected, StoreError> {
+        self.collect_after(|| {
+            self.change_index(|records| {
+                records.retain(|r| !gone.contains(r));
+                Ok(())
+            })
         })
     }
 
-    /// Removes what no image and no container refers to.
+    /// Removes what no image, no container and nobody at work refers to, and what killed processes left.
     ///
     /// # Errors
     /// When the store cannot be read or changed.
     pub fn collect(&self) -> Result<Collected, StoreError> {
+        self.collect_after(|| Ok(()))
+    }
+
+    fn collect_after(
+        &self,
+        change: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<Collected, StoreError> {
         self.remove_left_containers()?;
-        let mark = self.path("tmp").join("collect-later");
-        let Some(lock) = Lock::try_exclusive(&self.lock_file("store"))? else {
-            File::create(&mark).map_err(StoreError::io("create", &mark))?;
-            return Ok(Collected {
-                postponed: true,
-                ..Collected::default()
-            });
+        self.sweep_tmp()?;
+        let trash = Entry::folder(&self.tmp(), SESSION)?;
+        let result = {
+            let _hold = self.hold_alone()?;
+            change().and_then(|()| self.sweep(trash.path()))
         };
-        let trash = self
-            .path("tmp")
-            .join(format!("trash-{}", &random_hex()?[..16]));
-        crate::fs::make_dir(&trash)?;
-        let result = self.sweep(&trash);
-        let dead = list(&self.path("tmp"))?;
-        drop(lock);
-        remove_all(&self.path("tmp"), &dead)?;
+        trash.delete()?;
         result
-    }
-
-    /// Removes what killed processes left below `tmp/`, unless somebody is at work.
-    pub(crate) fn sweep_dead_sessions(&self) -> Result<(), StoreError> {
-        let tmp = self.path("tmp");
-        if let Some(_alone) = Lock::try_exclusive(&self.lock_file("store"))? {
-            remove_all(&tmp, &list(&tmp)?)?;
-        }
-        Ok(())
-    }
-
-    /// Collects if an earlier collection was postponed.
-    pub(crate) fn collect_if_marked(&self) -> Result<(), StoreError> {
-        if self.path("tmp").join("collect-later").exists() {
-            self.collect()?;
-        }
-        Ok(())
     }
 
     fn sweep(&self, trash: &Path) -> Result<Collected, StoreError> {
         let live = self.mark()?;
+        let keeps_layer = |name: &str| live.every_layer || live.layers.contains(name);
+        let keeps_blob = |digest: &str| live.every_blob || live.blobs.contains(digest);
         let mut gone = Collected::default();
         let mut number = 0_u64;
         let mut discard = |path: PathBuf| -> Result<(), StoreError> {
@@ -102,7 +88,7 @@ impl Store {
             let folder = self.path("layers").join(algorithm);
             for name in list(&folder)? {
                 let relative = format!("layers/{algorithm}/{}", name.to_string_lossy());
-                if !live.layers.contains(&relative) {
+                if !keeps_layer(&relative) {
                     discard(folder.join(&name))?;
                     gone.layers
                         .push(format!("{algorithm}:{}", name.to_string_lossy()));
@@ -111,21 +97,24 @@ impl Store {
             let folder = self.path("blobs").join(algorithm);
             for name in list(&folder)? {
                 let digest = format!("{algorithm}:{}", name.to_string_lossy());
-                if !live.blobs.contains(&digest) {
+                if !keeps_blob(&digest) {
                     discard(folder.join(&name))?;
                 }
             }
         }
         for name in list(&self.path("diffs"))? {
             let digest = name.to_string_lossy().replacen('-', ":", 1);
-            if !live.blobs.contains(&digest) {
+            if !keeps_blob(&digest) {
                 discard(self.path("diffs").join(&name))?;
             }
         }
         for name in list(&self.path("locks"))? {
-            // Nobody can be waiting for a layer's lock: that takes the store's lock first.
-            if name.to_string_lossy().starts_with("layer-") {
-                discard(self.path("locks").join(&name))?;
+            let path = self.path("locks").join(&name);
+            // Whoever waits for it then finds that it is no more, and makes a new one.
+            if name.to_string_lossy().starts_with("layer-")
+                && let Some(_lock) = Lock::try_exclusive(&path)?
+            {
+                std::fs::remove_file(&path).map_err(StoreError::io("remove", path))?;
             }
         }
         Ok(gone)
@@ -134,29 +123,54 @@ impl Store {
     fn mark(&self) -> Result<Live, StoreError> {
         let mut live = Live::default();
         for record in self.images()? {
-            let config = self.image_config(&record.image_id)?;
-            live.blobs.insert(record.image_id.to_string());
-            live.blobs.insert(record.manifest.to_string());
-            live.blobs.extend(record.digest.map(|d| d.to_string()));
-            let manifest = self.read_blob(&record.manifest, MAX_MANIFEST_SIZE)?;
-            let manifest: ImageManifest =
-                serde_json::from_slice(&manifest).map_err(|e| StoreError::Damaged {
-                    path: self.blob_path(&record.manifest),
-                    problem: e.to_string(),
-                })?;
-            let layers = manifest.layers().iter().map(|l| l.digest().to_string());
-            live.blobs.extend(layers);
-            if let Ok(layers) = self.image_layers(&record.image_id, &config) {
-                live.layers.extend(layers.folders);
-            }
+            self.mark_image(&record, &mut live);
             live.images.insert(record.image_id);
         }
         for container in self.containers()? {
-            if let Some(state) = container.state()? {
+            // Without its state a container cannot run, so it needs no layers.
+            if let Ok(Some(state)) = container.state() {
                 live.layers.extend(state.layers);
             }
         }
+        for session in self.sessions()? {
+            // One that has just begun or ended needs nothing.
+            let pins = std::fs::read_to_string(session.join(PINS)).unwrap_or_default();
+            for pin in pins.lines() {
+                match pin.split_once(' ') {
+                    Some(("blob", digest)) => live.blobs.insert(digest.to_owned()),
+                    Some(("layer", digest)) => live
+                        .layers
+                        .insert(format!("layers/{}", digest.replacen(':', "/", 1))),
+                    _ => false,
+                };
+            }
+        }
         Ok(live)
+    }
+
+    fn mark_image(&self, record: &ImageRecord, live: &mut Live) {
+        live.blobs.insert(record.image_id.to_string());
+        live.blobs.insert(record.manifest.to_string());
+        live.blobs
+            .extend(record.digest.as_ref().map(ToString::to_string));
+        let manifest = self
+            .read_blob(&record.manifest, MAX_MANIFEST_SIZE)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<ImageManifest>(&bytes).ok());
+        match manifest {
+            Some(manifest) => {
+                let layers = manifest.layers().iter();
+                live.blobs.extend(layers.map(|l| l.digest().to_string()));
+            }
+            None => live.every_blob = true,
+        }
+        let layers = self
+            .image_config(&record.image_id)
+            .and_then(|config| self.image_layers(&record.image_id, &config));
+        match layers {
+            Ok(layers) => live.layers.extend(layers.folders),
+            Err(_) => live.every_layer = true,
+        }
     }
 }
 
@@ -165,24 +179,6 @@ struct Live {
     blobs: HashSet<String>,
     layers: HashSet<String>,
     images: HashSet<Digest>,
-}
-
-fn list(folder: &Path) -> Result<Vec<OsString>, StoreError> {
-    std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
-        .map_err(StoreError::io("list", folder))
-}
-
-fn remove_all(folder: &Path, names: &[OsString]) -> Result<(), StoreError> {
-    let dir = File::open(folder).map_err(StoreError::io("open", folder))?;
-    for name in names {
-        match minidock_layer::remove_tree(dir.as_fd(), name) {
-            // Two collectors may empty the same trash.
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", folder.join(name))(e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    every_blob: bool,
+    every_layer: bool,
 }

@@ -3,19 +3,17 @@
 //! Whoever runs a container holds the lock of its folder for as long as it lives. A container that is to be removed when
 //! it ends (`--rm`) and whose lock is free was left by a killed process: whoever comes across it removes it.
 
-use std::ffi::OsStr;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{
-    Durability, Lock, LockMode, make_dir, random_hex, read_json, replace, replace_json,
-};
+use crate::fs::{Durability, list, make_dir, random_hex, read_json, replace, replace_json};
+use crate::lock::{Hold, Lock, LockMode};
+use crate::tmp::Entry;
 use crate::{IdMap, RootAttributes, Store, StoreError};
 
 /// The file in a container's folder that its supervisor keeps locked.
@@ -92,6 +90,13 @@ fn start_time(pid: i32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+fn remove_link(link: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(link) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", link)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// What is needed to make a container's folder.
 #[derive(Clone, Debug)]
 pub struct NewContainer<'a> {
@@ -126,6 +131,7 @@ impl Store {
     /// [`StoreError::NameTaken`], or a write error; nothing stays then.
     pub fn create_container(
         &self,
+        _hold: &Hold,
         new: &NewContainer<'_>,
         state: &ContainerState,
     ) -> Result<Container, StoreError> {
@@ -136,9 +142,6 @@ impl Store {
             store: self.clone(),
             supervised: None,
         };
-        // Holding the store shared, so that nobody collects the image's layers before the state
-        // that refers to them is there.
-        let _in_use = Lock::wait(&self.lock_file("store"), LockMode::Shared)?;
         let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
         self.claim_name(new.name, &state.id)?;
         let made = (|| {
@@ -188,12 +191,7 @@ impl Store {
                     id: owner.to_string_lossy().into_owned(),
                 });
             }
-            match std::fs::remove_file(&link) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove", &link)(e));
-                }
-                _ => {}
-            }
+            remove_link(&link)?;
         }
     }
 
@@ -206,6 +204,14 @@ impl Store {
         let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
         for container in self.containers()? {
             container.remove_if_left()?;
+        }
+        let names = self.path("names");
+        for name in list(&names)? {
+            let link = names.join(name);
+            let named = std::fs::read_link(&link).map(|id| self.path("containers").join(id));
+            if named.is_ok_and(|folder| !folder.exists()) {
+                remove_link(&link)?;
+            }
         }
         Ok(())
     }
@@ -285,7 +291,12 @@ impl Container {
     /// When it cannot be written.
     pub fn write_state(&self, state: &ContainerState) -> Result<(), StoreError> {
         // A power cut ends every container, so an old state is no worse than a new one.
-        replace_json(&self.folder.join("state.json"), state, Durability::Volatile)
+        replace_json(
+            &self.store.tmp(),
+            &self.folder.join("state.json"),
+            state,
+            Durability::Volatile,
+        )
     }
 
     /// Writes one of the container's small files (`config.json`, `hosts`, …).
@@ -294,7 +305,7 @@ impl Container {
     /// When it cannot be written.
     pub fn write_file(&self, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, StoreError> {
         let path = self.folder.join(name);
-        replace(&path, bytes, Durability::Volatile)?;
+        replace(&self.store.tmp(), &path, bytes, Durability::Volatile)?;
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
             .map_err(StoreError::io("change the mode of", &path))?;
         Ok(path)
@@ -334,18 +345,10 @@ impl Container {
     }
 
     fn delete_folder(&self) -> Result<(), StoreError> {
-        let tmp = self.store.path("tmp");
-        let trash = format!("container-{}", self.id);
-        match std::fs::rename(&self.folder, tmp.join(&trash)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            result => result.map_err(StoreError::io("remove", &self.folder))?,
-        }
-        let dir = File::open(&tmp).map_err(StoreError::io("open", &tmp))?;
-        match minidock_layer::remove_tree(dir.as_fd(), OsStr::new(&trash)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(StoreError::io("remove", tmp.join(trash))(e))
-            }
-            _ => Ok(()),
+        let name = format!("container-{}", self.id);
+        match Entry::take(&self.store.tmp(), &self.folder, &name)? {
+            Some(folder) => folder.delete(),
+            None => Ok(()),
         }
     }
 }

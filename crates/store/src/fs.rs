@@ -1,16 +1,16 @@
 //! Small file operations whose errors name their path.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::StoreError;
+use crate::tmp::Entry;
 
 /// Makes a private folder; one that is there already is fine.
 pub fn make_dir(path: &Path) -> Result<(), StoreError> {
@@ -80,25 +80,23 @@ pub enum Durability {
     Volatile,
 }
 
-/// Replaces a file by rename, so that readers see the old content or the new, never half of it.
-pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), StoreError> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let mut name = path.as_os_str().to_owned();
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{count}.new", std::process::id()));
-    let temporary = PathBuf::from(name);
+/// Replaces a file by rename, so that readers see the old content or the new, never half of it. The new content is
+/// written below `tmp`, where it is swept if this process is killed.
+pub fn replace(
+    tmp: &Path,
+    path: &Path,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<(), StoreError> {
+    let new = Entry::file(tmp)?;
+    let temporary = new.path().to_owned();
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = new.open();
         file.write_all(bytes)?;
         if durability == Durability::Durable {
             file.sync_data()?;
         }
-        std::fs::rename(&temporary, path)
+        new.publish(path)
     })();
     if let Err(e) = written {
         let _ = std::fs::remove_file(&temporary);
@@ -114,6 +112,7 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), 
 
 /// [`replace`] with a value as JSON.
 pub fn replace_json(
+    tmp: &Path,
     path: &Path,
     value: &impl Serialize,
     durability: Durability,
@@ -122,7 +121,7 @@ pub fn replace_json(
         path: path.to_owned(),
         problem: e.to_string(),
     })?;
-    replace(path, &bytes, durability)
+    replace(tmp, path, &bytes, durability)
 }
 
 /// Makes the names in a folder durable.
@@ -130,59 +129,6 @@ pub fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(StoreError::io("sync", path))
-}
-
-/// How to lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockMode {
-    /// Several may hold it.
-    Shared,
-    /// Only one may hold it.
-    Exclusive,
-}
-
-/// A held `flock`; released on drop, or by the kernel when the process dies.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Waits for the lock.
-    pub fn wait(path: &Path, mode: LockMode) -> Result<Self, StoreError> {
-        let operation = match mode {
-            LockMode::Shared => FlockOperation::LockShared,
-            LockMode::Exclusive => FlockOperation::LockExclusive,
-        };
-        let file = open_lock(path)?;
-        loop {
-            match rustix::fs::flock(&file, operation) {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(StoreError::io("lock", path)(e.into())),
-            }
-        }
-    }
-
-    /// Takes the lock exclusively if nobody holds it.
-    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, StoreError> {
-        let file = open_lock(path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(StoreError::io("lock", path)(e.into())),
-        }
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StoreError::io("lock", path))
 }
 
 /// 32 random bytes as 64 hexadecimal digits: container ids and session names.
@@ -193,4 +139,11 @@ pub fn random_hex() -> Result<String, StoreError> {
         .and_then(|mut f| f.read_exact(&mut bytes))
         .map_err(StoreError::io("read", path))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The names in a folder, in no order.
+pub fn list(folder: &Path) -> Result<Vec<OsString>, StoreError> {
+    std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
+        .map_err(StoreError::io("list", folder))
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use minidock_oci::{Descriptor, Digest, ImageIndex, MediaType, Reference};
 use oci_spec::image::{DescriptorBuilder, ImageIndexBuilder};
 
-use crate::fs::{Durability, Lock, LockMode, read_json, replace_json};
+use crate::fs::{Durability, read_json, replace_json};
+use crate::lock::{Lock, LockMode};
 use crate::{Store, StoreError};
 
 /// The reference in full; unique in the index, so `skopeo copy oci:STORE:REFERENCE` finds it.
@@ -113,10 +114,10 @@ pub(crate) fn write_empty(root: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return Ok(());
     }
-    write(&path, &[])
+    write(&root.join("tmp"), &path, &[])
 }
 
-fn write(path: &Path, records: &[ImageRecord]) -> Result<(), StoreError> {
+fn write(tmp: &Path, path: &Path, records: &[ImageRecord]) -> Result<(), StoreError> {
     let damaged = |problem: String| StoreError::Damaged {
         path: path.to_owned(),
         problem,
@@ -129,7 +130,7 @@ fn write(path: &Path, records: &[ImageRecord]) -> Result<(), StoreError> {
         .manifests(manifests.ok_or_else(|| damaged("a record cannot be written".into()))?)
         .build()
         .map_err(|e| damaged(e.to_string()))?;
-    replace_json(path, &index, Durability::Durable)
+    replace_json(tmp, path, &index, Durability::Durable)
 }
 
 impl Store {
@@ -167,16 +168,35 @@ impl Store {
         let before = records.clone();
         let result = change(&mut records)?;
         if records != before {
-            write(&self.path("index.json"), &records)?;
+            write(&self.tmp(), &self.path("index.json"), &records)?;
         }
         Ok(result)
     }
 }
 
+/// What adding a record did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// Something was new: the image, or the name for it.
+    pub new: bool,
+    /// Another manifest of the same image is referred to no more.
+    pub left: bool,
+}
+
 /// Adds a record; a name it takes over leaves its former image without tag, as in Docker.
 ///
-/// Returns whether anything was new: the image, or the name for it.
-pub(crate) fn add(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
+/// Says what became of it.
+pub(crate) fn add(records: &mut Vec<ImageRecord>, new: ImageRecord) -> Added {
+    let before: Vec<Digest> = records.iter().map(|r| r.manifest.clone()).collect();
+    let new = add_record(records, new);
+    let left = |manifest: &Digest| !records.iter().any(|r| r.manifest == *manifest);
+    Added {
+        new,
+        left: before.iter().any(left),
+    }
+}
+
+fn add_record(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
     if records.contains(&new) {
         return false;
     }
@@ -249,9 +269,18 @@ mod tests {
     #[test]
     fn a_moved_tag_leaves_the_old_image_without_one() {
         let mut records = Vec::new();
-        assert!(add(&mut records, record(Some(("r", Some("t"))), "old")));
-        assert!(!add(&mut records, record(Some(("r", Some("t"))), "old")));
-        assert!(add(&mut records, record(Some(("r", Some("t"))), "new")));
+        assert!(add_record(
+            &mut records,
+            record(Some(("r", Some("t"))), "old")
+        ));
+        assert!(!add_record(
+            &mut records,
+            record(Some(("r", Some("t"))), "old")
+        ));
+        assert!(add_record(
+            &mut records,
+            record(Some(("r", Some("t"))), "new")
+        ));
         assert_eq!(
             records,
             [record(None, "old"), record(Some(("r", Some("t"))), "new")]
@@ -268,10 +297,10 @@ mod tests {
         add(&mut records, new.clone());
         assert_eq!(records, [new.clone()]);
         new.digest = Some(Digest::sha256(b"index"));
-        assert!(add(&mut records, new.clone()));
+        assert!(add_record(&mut records, new.clone()));
         let mut loaded = new.clone();
         loaded.digest = None;
-        assert!(!add(&mut records, loaded));
+        assert!(!add_record(&mut records, loaded));
         assert_eq!(records, [new]);
     }
 
@@ -291,6 +320,6 @@ mod tests {
         add(&mut records, record(None, "x"));
         add(&mut records, record(Some(("r", Some("t"))), "x"));
         assert_eq!(records, [record(Some(("r", Some("t"))), "x")]);
-        assert!(!add(&mut records, record(None, "x")));
+        assert!(!add_record(&mut records, record(None, "x")));
     }
 }

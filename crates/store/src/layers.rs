@@ -10,9 +10,10 @@ use minidock_oci::{ChainId, DiffId, Digest, ImageConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{
-    Durability, Lock, LockMode, create_file, make_dir, read_json, read_optional, replace,
-    replace_json,
+    Durability, create_file, make_dir, read_json, read_optional, replace, replace_json,
 };
+use crate::lock::{Lock, LockMode};
+use crate::session::Pin;
 use crate::{IdMap, Store, StoreError, Writer};
 
 /// What is known of an extracted layer (`layer.json`).
@@ -79,6 +80,12 @@ impl Writer {
     pub fn layer(&self, request: &LayerRequest<'_>) -> Result<LayerSlot<'_>, StoreError> {
         let name = format!("layer-{}", request.diff_id.0.hex());
         let lock = Lock::wait(&self.store.lock_file(&name), LockMode::Exclusive)?;
+        // What is found from here on stays.
+        self.pin(&[
+            Pin::Blob(request.blob),
+            Pin::Layer(&request.diff_id.0),
+            Pin::Layer(&request.chain_id.0),
+        ])?;
         let has_blob = self.store.has_blob(request.blob);
         if has_blob && let Some(actual) = self.store.known_diff_id(request.blob)? {
             if actual != *request.diff_id {
@@ -134,7 +141,7 @@ impl Writer {
                         source: Box::new(source),
                     })?;
                 self.sync()?;
-                self.publish_folder(&pending.folder, &self.store.layer_path(&chain_id.0))?;
+                self.publish_folder(&pending.folder, &chain_id.0)?;
             }
             let Some(folder) = self.store.layer_folder(diff_id, chain_id) else {
                 continue; // Reported with the image's id by whoever derives the image's layers.
@@ -154,8 +161,10 @@ impl Writer {
         }
     }
 
-    fn publish_folder(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
-        match std::fs::rename(from, to) {
+    fn publish_folder(&self, from: &Path, name: &Digest) -> Result<(), StoreError> {
+        self.pin(&[Pin::Layer(name)])?;
+        let to = self.store.layer_path(name);
+        match std::fs::rename(from, &to) {
             // Somebody else was first, with the same content; ours goes with the session.
             Err(_) if to.join("layer.json").exists() => Ok(()),
             result => result.map_err(StoreError::io("publish", to)),
@@ -195,8 +204,7 @@ impl LayerTxn<'_> {
         self.writer.sync()?;
         self.publish_blob(keep_blob.then_some(&blob))?;
         if unpacked.needs_lower.is_empty() {
-            self.writer
-                .publish_folder(&folder, &store.layer_path(&self.diff_id.0))
+            self.writer.publish_folder(&folder, &self.diff_id.0)
         } else {
             let needs = unpacked.needs_lower;
             self.writer
@@ -230,7 +238,13 @@ impl LayerTxn<'_> {
             entries: unpacked.entries,
             root_seen: unpacked.root_seen,
         };
-        replace_json(&folder.join("layer.json"), &info, Durability::Volatile)?;
+        let tmp = self.writer.store.tmp();
+        replace_json(
+            &tmp,
+            &folder.join("layer.json"),
+            &info,
+            Durability::Volatile,
+        )?;
         Ok(unpacked)
     }
 
@@ -262,6 +276,7 @@ impl LayerTxn<'_> {
         }
         let record = self.writer.store.diff_path(&self.blob);
         replace(
+            &self.writer.store.tmp(),
             &record,
             self.diff_id.to_string().as_bytes(),
             Durability::Volatile,

@@ -10,7 +10,7 @@
 //!   images/<hex>.json          what `run` needs of an image: its layers' folders, the root's mode
 //!   containers/<id>/           config.json, state.json, upper/, work/, rootfs/, hosts, …
 //!   names/<name>               symlink to the id of the container of that name
-//!   tmp/<session>/             unfinished work of one process
+//!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
 //!   locks/                     files that are only ever locked, never read
 //! ```
 //!
@@ -25,11 +25,11 @@
 //!   for, and since the two kinds of digest never collide they share a folder.
 //! - **A blob is not trusted to be a layer** until it was inflated here: `diffs/` records the result,
 //!   so that a config which claims another diff_id for a known blob is found out.
-//! - **Locks** are `flock`s, so the kernel releases them when a process dies, however it dies.
-//!   Whoever adds holds `locks/store` shared; whoever collects holds it exclusively, and then
-//!   everything under `tmp/` is left over from the dead and goes. Nobody waits for a long pull:
-//!   a collector that finds the store in use leaves a mark, and the last one out collects.
-//!   Order: `store`, then one layer's lock, then `index` or `containers`.
+//! - **Locks** are `flock`s, so the kernel releases them when a process dies, however it dies. `locks/store` is held for
+//!   moments only: shared by whoever looks something up and then refers to it, exclusively by whoever collects. What a long
+//!   pull needs, its session has pinned. Order: one layer's lock, `turn`, `store`, then `index` or `containers`.
+//! - **What a killed process left is found by its released lock.** Every entry of `tmp/` is locked by the process that works
+//!   on it; whoever adds or removes something deletes the others, and collects what they brought.
 //! - `index.json` and every `state.json` are replaced by rename: readers take no lock.
 
 mod collect;
@@ -38,15 +38,18 @@ mod error;
 mod fs;
 mod index;
 mod layers;
+mod lock;
 mod lookup;
 mod root;
 mod session;
+mod tmp;
 
 pub use collect::Collected;
 pub use container::{Container, ContainerState, NewContainer, Status};
 pub use error::StoreError;
 pub use index::ImageRecord;
 pub use layers::{LayerInfo, LayerRequest, LayerSlot, LayerTxn};
+pub use lock::Hold;
 pub use lookup::{Found, ImageLayers, RootAttributes};
 pub use root::{IdMap, Store};
 pub use session::Writer;

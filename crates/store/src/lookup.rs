@@ -106,7 +106,12 @@ impl ImageLayers {
     }
 
     pub(crate) fn write(&self, store: &Store, image: &Digest) -> Result<(), StoreError> {
-        replace_json(&Self::file(store, image), self, Durability::Volatile)
+        replace_json(
+            &store.tmp(),
+            &Self::file(store, image),
+            self,
+            Durability::Volatile,
+        )
     }
 
     /// The layers' trees, uppermost first, as overlayfs counts them.

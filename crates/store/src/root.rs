@@ -9,7 +9,8 @@ use minidock_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::fs::{Durability, Lock, LockMode, make_dir, read_json, read_limited, replace};
+use crate::fs::{Durability, make_dir, read_json, read_limited, replace, replace_json};
+use crate::lock::{Lock, LockMode};
 
 /// The on-disk format this code reads and writes.
 const FORMAT: u64 = 1;
@@ -134,7 +135,9 @@ impl Store {
         if let Some(version) = read_json(&root.join("version.json"))? {
             return Ok(version);
         }
+        let tmp = root.join("tmp");
         replace(
+            &tmp,
             &root.join("oci-layout"),
             br#"{"imageLayoutVersion":"1.0.0"}"#,
             Durability::Durable,
@@ -144,7 +147,12 @@ impl Store {
             id_map,
         };
         crate::index::write_empty(root)?;
-        crate::fs::replace_json(&root.join("version.json"), &version, Durability::Durable)?;
+        replace_json(
+            &tmp,
+            &root.join("version.json"),
+            &version,
+            Durability::Durable,
+        )?;
         Ok(version)
     }
 

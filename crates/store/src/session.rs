@@ -1,22 +1,28 @@
 //! A session: one process adding to the store.
+//!
+//! Its folder below `tmp/` is locked while it lasts. In it, `pins` lists what the session needs of the store, a line each:
+//! whatever it found there or brought, and nothing refers to yet. A collector reads the pins of all sessions, so neither
+//! has to wait for the other: pinning takes the store's lock for a moment, and what is pinned before it is looked for
+//! stays when it is found.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use minidock_layer::Limits;
-use minidock_oci::{ChainId, Digest, Hasher, ImageConfig};
+use minidock_oci::{ChainId, Digest, Hasher, ImageConfig, MAX_MANIFEST_SIZE};
 
-use crate::fs::{Lock, LockMode, create_file, make_dir, random_hex};
+use crate::fs::create_file;
 use crate::layers::Pending;
+use crate::tmp::{Entry, PINS, SESSION};
 use crate::{ImageLayers, ImageRecord, Store, StoreError, index};
 
-/// Something to write with: holds the store's lock shared and owns a folder below `tmp/`, which
-/// goes when the writer does.
+/// Something to write with: owns a folder below `tmp/`, which goes when the writer does, together with what it brought and
+/// no image refers to.
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) store: Store,
@@ -24,12 +30,38 @@ pub struct Writer {
     pub(crate) pending: Mutex<HashMap<ChainId, Pending>>,
     pub(crate) limits: Limits,
     counter: AtomicU64,
-    /// Released last: until then nobody collects what was just added.
-    in_use: Option<Lock>,
+    session: Option<Entry>,
+    pins: Mutex<Pins>,
+    /// There may be content that nothing refers to: our own until it is published, or a killed process's.
+    unreferred: AtomicBool,
+    inherited: bool,
+}
+
+/// Something in the store that a session needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pin<'a> {
+    Blob(&'a Digest),
+    /// A folder under `layers/`, by either of the names it can have.
+    Layer(&'a Digest),
+}
+
+impl std::fmt::Display for Pin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Blob(digest) => write!(f, "blob {digest}"),
+            Self::Layer(digest) => write!(f, "layer {digest}"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pins {
+    file: File,
+    known: HashSet<String>,
 }
 
 impl Store {
-    /// Starts adding. Waits only while somebody collects.
+    /// Starts adding. What killed processes left unfinished is removed first.
     ///
     /// # Errors
     /// When the store cannot be locked or written.
@@ -42,17 +74,29 @@ impl Store {
     /// # Errors
     /// As for [`Store::writer`].
     pub fn writer_with(&self, limits: Limits) -> Result<Writer, StoreError> {
-        self.sweep_dead_sessions()?;
-        let in_use = Lock::wait(&self.lock_file("store"), LockMode::Shared)?;
-        let folder = self.path("tmp").join(&random_hex()?[..16]);
-        make_dir(&folder)?;
+        let inherited = self.sweep_tmp()?;
+        let session = Entry::folder(&self.tmp(), SESSION)?;
+        let folder = session.path().to_owned();
+        let path = folder.join(PINS);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
         Ok(Writer {
             store: self.clone(),
             folder,
             pending: Mutex::default(),
             limits,
             counter: AtomicU64::new(0),
-            in_use: Some(in_use),
+            session: Some(session),
+            pins: Mutex::new(Pins {
+                file,
+                known: HashSet::new(),
+            }),
+            unreferred: AtomicBool::new(false),
+            inherited,
         })
     }
 }
@@ -83,14 +127,16 @@ impl Writer {
                 actual,
             });
         }
-        if self.store.has_blob(digest) {
+        self.pin(&[Pin::Blob(digest)])?;
+        // A power cut can leave a file that never got its content, so the name alone proves nothing.
+        if self.store.read_blob(digest, MAX_MANIFEST_SIZE).is_ok() {
             return Ok(());
         }
         let temporary = self.temporary();
         create_file(&temporary)?
             .write_all(bytes)
             .map_err(StoreError::io("write", &temporary))?;
-        self.adopt(&temporary, &self.store.blob_path(digest))
+        self.adopt(&temporary, digest)
     }
 
     /// Takes a file of this session whose digest the caller has computed into the store's blobs.
@@ -98,19 +144,37 @@ impl Writer {
     ///
     /// # Errors
     /// When the file cannot be moved.
-    pub fn put_file(&self, file: &std::path::Path, digest: &Digest) -> Result<(), StoreError> {
+    pub fn put_file(&self, file: &Path, digest: &Digest) -> Result<(), StoreError> {
+        self.pin(&[Pin::Blob(digest)])?;
         if self.store.has_blob(digest) {
             return Ok(());
         }
-        self.adopt(file, &self.store.blob_path(digest))
+        self.adopt(file, digest)
     }
 
-    pub(crate) fn adopt(
-        &self,
-        from: &std::path::Path,
-        to: &std::path::Path,
-    ) -> Result<(), StoreError> {
-        std::fs::rename(from, to).map_err(StoreError::io("publish", to))
+    fn adopt(&self, from: &Path, digest: &Digest) -> Result<(), StoreError> {
+        let to = self.store.blob_path(digest);
+        std::fs::rename(from, &to).map_err(StoreError::io("publish", to))
+    }
+
+    /// Keeps collectors from these, whether they are in the store already or are about to come.
+    pub(crate) fn pin(&self, pins: &[Pin<'_>]) -> Result<(), StoreError> {
+        self.unreferred.store(true, Ordering::Relaxed);
+        let mut known = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for pin in pins {
+            let line = format!("{pin}\n");
+            if !known.known.contains(&line) {
+                text.push_str(&line);
+                known.known.insert(line);
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let _hold = self.store.hold()?;
+        let written = known.file.write_all(text.as_bytes());
+        written.map_err(StoreError::io("write", self.folder.join(PINS)))
     }
 
     /// Makes an image visible under its name, after all its layers, its config and its manifest
@@ -126,11 +190,16 @@ impl Writer {
             created: config.created.clone(),
             ..record
         };
-        layers.write(&self.store, &record.image_id)?;
         // Everything that the index entry will refer to is on disk before the entry is.
         self.sync()?;
-        self.store
-            .change_index(|records| Ok(index::add(records, record)))
+        let new = {
+            let _hold = self.store.hold()?;
+            layers.write(&self.store, &record.image_id)?;
+            self.store
+                .change_index(|records| Ok(index::add(records, record)))?
+        };
+        self.unreferred.store(new.left, Ordering::Relaxed);
+        Ok(new.new)
     }
 
     /// Writes everything of the store's file system to disk.
@@ -140,22 +209,22 @@ impl Writer {
             .map_err(StoreError::io("sync", &self.folder))
     }
 
-    pub(crate) fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<ChainId, Pending>> {
+    pub(crate) fn pending(&self) -> MutexGuard<'_, HashMap<ChainId, Pending>> {
         // A panicking thread leaves a map that is still whole.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Writer {
+    /// Nobody could be told of a failure here; whoever comes next finds the session's folder and tries again.
     fn drop(&mut self) {
         self.pending().clear();
-        if let (Some(parent), Some(name)) = (self.folder.parent(), self.folder.file_name())
-            && let Ok(parent) = File::open(parent)
-        {
-            let _ =
-                minidock_layer::remove_tree(std::os::fd::AsFd::as_fd(&parent), OsStr::new(name));
+        if self.inherited || self.unreferred.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(self.folder.join(PINS));
+            let _ = self.store.collect();
         }
-        self.in_use = None;
-        let _ = self.store.collect_if_marked();
+        if let Some(session) = self.session.take() {
+            let _ = session.delete();
+        }
     }
 }
