@@ -90,6 +90,30 @@ pub enum Error {
         /// What it is.
         kind: &'static str,
     },
+    /// What is kept beside the files could not be written.
+    #[error("cannot write what is kept aside of the layer")]
+    WriteAside(#[source] io::Error),
+    /// It could not be read.
+    #[error("cannot read what was kept aside of the layer")]
+    ReadAside(#[source] io::Error),
+    /// It is damaged.
+    #[error("what was kept aside of the layer is damaged in line {line}: {problem}")]
+    Aside {
+        /// Which line.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It was written by another release.
+    #[error(
+        "what was kept aside of the layer has format {found}; this minidock knows format {known}"
+    )]
+    AsideFormat {
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
     /// Symlinks without end.
     #[error("{0:?} in the image leads through too many symbolic links")]
     Loop(String),
@@ -105,9 +129,14 @@ impl Error {
             )
         };
         match self {
-            Self::File { source, .. } | Self::Blob(source) if storage(source) => {
+            Self::File { source, .. } | Self::Blob(source) | Self::WriteAside(source)
+                if storage(source) =>
+            {
                 Some("free some space, or use a store on another disk with --root DIR".into())
             }
+            Self::Aside { .. } | Self::AsideFormat { .. } => Some(
+                "remove the image with `minidock rmi -f` and pull or load it again".into(),
+            ),
             Self::UnsupportedCompression(_) => Some("use gzip, zstd or no compression".into()),
             Self::BlobDigest { .. } | Self::BlobSize { .. } => Some("the registry or the archive holds damaged or forged content: try again, or ask its owner".into()),
             _ => None,

@@ -3,8 +3,8 @@
 //! # Form on disk
 //! A layer's folder is what overlayfs expects of a lower layer mounted with `userxattr`: a whiteout is a character device
 //! 0:0 (which any user may make since Linux 5.8), an opaque folder has the extended attribute `user.overlay.opaque=y`.
-//! What the file system cannot represent is written aside, one JSON object a line after a line with the format's version:
-//! true owners where the caller has one id only, device numbers, extended attributes that were not set.
+//! What the file system cannot represent is written [`aside`]: true owners where the caller has one id only, device
+//! numbers, extended attributes that were not set.
 //!
 //! # Safety
 //! Entries are written by strangers. Every path is walked component by component with `O_NOFOLLOW` on folder
@@ -15,6 +15,7 @@
 //! One thread reads and inflates, one hashes the result and makes the files; they share a few recycled buffers, so memory
 //! is bounded whatever the layer's size.
 
+pub mod aside;
 mod complete;
 mod decode;
 mod error;

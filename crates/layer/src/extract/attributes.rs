@@ -2,13 +2,13 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::Extractor;
+use crate::aside::{Device, Record, Xattrs};
 use crate::tar_reader::{Entry, Kind};
 use crate::{Error, Ownership};
 
@@ -27,8 +27,9 @@ impl Extractor<'_> {
         name: &[u8],
         path: &[u8],
         entry: &Entry,
+        device: Option<Device>,
     ) -> Result<(), Error> {
-        self.own(parent, name, path, entry, entry.kind == Kind::Symlink)?;
+        self.own(parent, name, path, entry, device)?;
         if entry.kind != Kind::Symlink && self.ownership == Ownership::Host {
             rustix::fs::chmodat(
                 parent,
@@ -42,13 +43,14 @@ impl Extractor<'_> {
             .map_err(Error::file("set the time of", path))
     }
 
+    /// Sets owner and extended attributes; what cannot be set goes aside.
     pub(super) fn own(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
         path: &[u8],
         entry: &Entry,
-        symlink: bool,
+        device: Option<Device>,
     ) -> Result<(), Error> {
         if self.ownership == Ownership::Host {
             let (uid, gid) = owner(entry)?;
@@ -61,29 +63,25 @@ impl Extractor<'_> {
             )
             .map_err(Error::file("change the owner of", path))?;
         }
-        if entry.kind == Kind::Directory && !entry.xattrs.is_empty() {
+        let xattrs = if entry.kind == Kind::Directory && !entry.xattrs.is_empty() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(parent, name, flags, Mode::empty())
                 .map_err(Error::file("open", path))?;
-            self.set_xattrs(&File::from(fd), path, entry)?;
-        } else if symlink || entry.kind != Kind::Directory {
-            for (xattr, _) in &entry.xattrs {
-                self.note(&format!(
-                    "{{\"path\":{},\"xattr\":{}}}",
-                    quoted(path),
-                    quoted(xattr)
-                ))?;
-            }
-        }
-        self.note_owner(path, entry)
+            self.set_xattrs(&File::from(fd), path, entry)?
+        } else {
+            entry.xattrs.clone()
+        };
+        self.keep_aside(path, entry, device, xattrs)
     }
 
+    /// Sets the extended attributes that may be set, and returns the others.
     pub(super) fn set_xattrs(
-        &mut self,
+        &self,
         file: &File,
         path: &[u8],
         entry: &Entry,
-    ) -> Result<(), Error> {
+    ) -> Result<Xattrs, Error> {
+        let mut unset = Vec::new();
         for (name, value) in &entry.xattrs {
             let ours = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
             let host = self.ownership == Ownership::Host && name == b"security.capability";
@@ -102,36 +100,30 @@ impl Extractor<'_> {
                     | Errno::RANGE
                     | Errno::TOOBIG
                     | Errno::NOSPC,
-                ) => {
-                    self.note(&format!(
-                        "{{\"path\":{},\"xattr\":{},\"value\":{}}}",
-                        quoted(path),
-                        quoted(name),
-                        quoted(value)
-                    ))?;
-                }
+                ) => unset.push((name.clone(), value.clone())),
                 Err(e) => return Err(Error::file("set an extended attribute of", path)(e)),
             }
         }
-        Ok(())
+        Ok(unset)
     }
 
-    pub(super) fn note_owner(&mut self, path: &[u8], entry: &Entry) -> Result<(), Error> {
-        if self.ownership == Ownership::Single && (entry.uid != 0 || entry.gid != 0) {
-            let (uid, gid) = owner(entry)?;
-            return self.note(&format!(
-                "{{\"path\":{},\"uid\":{},\"gid\":{}}}",
-                quoted(path),
-                uid.as_raw(),
-                gid.as_raw()
-            ));
-        }
-        Ok(())
-    }
-
-    pub(super) fn note(&mut self, line: &str) -> Result<(), Error> {
+    /// Writes down what the file that was made for an entry does not tell.
+    pub(super) fn keep_aside(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        device: Option<Device>,
+        xattrs: Xattrs,
+    ) -> Result<(), Error> {
+        let (uid, gid) = owner(entry)?;
+        let told = self.ownership == Ownership::Host || (uid, gid) == (Uid::ROOT, Gid::ROOT);
+        let record = Record {
+            owner: (!told).then(|| (uid.as_raw(), gid.as_raw())),
+            device,
+            xattrs,
+        };
         match &mut self.aside {
-            Some(aside) => writeln!(aside, "{line}").map_err(Error::Blob),
+            Some(aside) => aside.set(path, &record),
             None => Ok(()),
         }
     }
@@ -179,22 +171,4 @@ pub(super) fn times(mtime: (i64, u32)) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
-}
-
-/// Bytes as a JSON string: what is not printable ASCII as `\u00XX`, one for each byte.
-pub(super) fn quoted(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() + 2);
-    text.push('"');
-    for b in bytes {
-        match b {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(*b));
-            }
-            0x20..=0x7e => text.push(char::from(*b)),
-            other => text.push_str(&format!("\\u{other:04x}")),
-        }
-    }
-    text.push('"');
-    text
 }

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Extractor;
-use super::attributes::{FolderAttributes, owner, quoted, times};
+use super::attributes::{FolderAttributes, owner, times};
 use super::hiding::make_opaque;
+use super::{Extractor, join};
+use crate::aside::{Device, DeviceKind};
 use crate::tar_reader::{Entry, Kind, TarReader};
 use crate::walk::{components, is_whiteout, stat};
 use crate::{Error, Ownership};
@@ -37,7 +38,7 @@ impl Extractor<'_> {
                 mtime: entry.mtime,
             }),
         );
-        self.own(parent, name, path, entry, false)
+        self.own(parent, name, path, entry, None)
     }
 
     pub(super) fn file<R: Read>(
@@ -103,11 +104,11 @@ impl Extractor<'_> {
             rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io("change the owner of"))?;
         }
         // After chown, which clears setuid and setgid, and before the mode may forbid writing.
-        self.set_xattrs(&file, path, entry)?;
+        let unset = self.set_xattrs(&file, path, entry)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
             .map_err(io("change the mode of"))?;
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(io("set the time of"))?;
-        self.note_owner(path, entry)
+        self.keep_aside(path, entry, None, unset)
     }
 
     pub(super) fn hard_link(
@@ -121,20 +122,18 @@ impl Extractor<'_> {
         let parts = components(&entry.link).ok_or_else(out)?;
         let (target, parents) = parts.split_last().ok_or_else(out)?;
         let folder = self.walker.folder(parents, None)?;
-        if let Some((folder, _)) = folder {
+        if let Some((folder, folder_path)) = folder {
             match stat(folder.as_fd(), target).map_err(Error::file("look at", &entry.link))? {
                 Some(t) if FileType::from_raw_mode(t.st_mode) == FileType::Directory => {
                     return Err(Error::entry(&entry.path, "is a hard link to a folder"));
                 }
                 Some(t) if !is_whiteout(&t) => {
-                    return rustix::fs::linkat(
-                        folder.as_fd(),
-                        *target,
-                        parent,
-                        name,
-                        AtFlags::empty(),
-                    )
-                    .map_err(Error::file("create the hard link", path));
+                    rustix::fs::linkat(folder.as_fd(), *target, parent, name, AtFlags::empty())
+                        .map_err(Error::file("create the hard link", path))?;
+                    return match &mut self.aside {
+                        Some(aside) => aside.link(path, &join(&folder_path, target)),
+                        None => Ok(()),
+                    };
                 }
                 Some(_) => {
                     return Err(Error::entry(
@@ -149,13 +148,14 @@ impl Extractor<'_> {
         Ok(())
     }
 
+    /// Makes a fifo or a device; returns the device that an empty file stands for.
     pub(super) fn special(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
         path: &[u8],
         entry: &Entry,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Device>, Error> {
         let kind = match entry.kind {
             Kind::Fifo => FileType::Fifo,
             Kind::CharDevice => FileType::CharacterDevice,
@@ -169,6 +169,7 @@ impl Extractor<'_> {
         } else {
             Err(Errno::PERM)
         };
+        let mut placeholder = None;
         match made {
             Ok(()) => {}
             Err(Errno::PERM | Errno::ACCESS) if kind != FileType::Fifo => {
@@ -180,16 +181,16 @@ impl Extractor<'_> {
                     0,
                 )
                 .map_err(Error::file("create a placeholder for", path))?;
-                let letter = if kind == FileType::CharacterDevice {
-                    'c'
-                } else {
-                    'b'
-                };
                 let (major, minor) = entry.device;
-                self.note(&format!(
-                    "{{\"path\":{},\"device\":\"{letter}\",\"major\":{major},\"minor\":{minor}}}",
-                    quoted(path)
-                ))?;
+                placeholder = Some(Device {
+                    kind: if kind == FileType::CharacterDevice {
+                        DeviceKind::Char
+                    } else {
+                        DeviceKind::Block
+                    },
+                    major,
+                    minor,
+                });
             }
             Err(e) => return Err(Error::file("create", path)(e)),
         }
@@ -199,6 +200,7 @@ impl Extractor<'_> {
             Mode::from_raw_mode(entry.mode),
             AtFlags::empty(),
         )
-        .map_err(Error::file("change the mode of", path))
+        .map_err(Error::file("change the mode of", path))?;
+        Ok(placeholder)
     }
 }

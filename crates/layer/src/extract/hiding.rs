@@ -1,6 +1,7 @@
 //! What is not there: whiteouts, opaque folders, what an entry replaces, folders that nobody mentions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
@@ -8,24 +9,29 @@ use rustix::io::Errno;
 
 use super::{Extractor, FolderAttributes};
 use crate::Error;
+use crate::aside::AsideWriter;
 use crate::tar_reader::Kind;
 use crate::walk::{Maker, is_whiteout, stat};
 
 const OPAQUE: &str = "user.overlay.opaque";
 
 /// Makes missing folders and remembers that they had no entry.
-pub(super) struct Implicit<'a> {
+pub(super) struct Implicit<'a, 'f> {
     pub(super) folders: &'a mut BTreeMap<Vec<u8>, Option<FolderAttributes>>,
     pub(super) opaque: &'a mut BTreeSet<Vec<u8>>,
+    pub(super) aside: Option<&'a mut AsideWriter<&'f File>>,
 }
 
-impl Maker for Implicit<'_> {
+impl Maker for Implicit<'_, '_> {
     fn make(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
         let failed = |e| Error::file("create the folder", path)(e);
         let hidden = match stat(parent, name).map_err(failed)? {
             None => false,
             Some(old) => {
                 rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(failed)?;
+                if let Some(aside) = &mut self.aside {
+                    aside.gone(path)?;
+                }
                 is_whiteout(&old)
             }
         };
@@ -86,6 +92,11 @@ impl Extractor<'_> {
         let is_folder = FileType::from_raw_mode(old.st_mode) == FileType::Directory;
         if is_folder && kind == Kind::Directory {
             return Ok(false);
+        }
+        if let Some(aside) = &mut self.aside
+            && !is_whiteout(&old)
+        {
+            aside.gone(path)?;
         }
         if is_folder {
             self.walker.forget();

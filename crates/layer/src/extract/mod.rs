@@ -9,9 +9,10 @@ mod hiding;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 
+use crate::aside::AsideWriter;
 use crate::tar_reader::{Entry, Kind, TarReader};
 use crate::walk::{Walker, components};
 use crate::{Error, Limits, Options, Ownership, Target};
@@ -51,7 +52,7 @@ pub struct Extractor<'a> {
     /// Folders that should be opaque and could not be marked.
     opaque: BTreeSet<Vec<u8>>,
     root: Option<FolderAttributes>,
-    aside: Option<BufWriter<&'a File>>,
+    aside: Option<AsideWriter<&'a File>>,
     buffer: Vec<u8>,
     pub entries: u64,
     pub content_size: u64,
@@ -67,7 +68,7 @@ impl<'a> Extractor<'a> {
             lower_links: HashMap::new(),
             opaque: BTreeSet::new(),
             root: None,
-            aside: target.aside.map(BufWriter::new),
+            aside: target.aside.map(AsideWriter::new).transpose()?,
             buffer: vec![0; BUFFER],
             entries: 0,
             content_size: 0,
@@ -76,7 +77,6 @@ impl<'a> Extractor<'a> {
 
     /// Applies all entries of an archive.
     pub fn run<R: Read>(&mut self, tar: &mut TarReader<R>) -> Result<(), Error> {
-        self.note("{\"minidock-aside\":1}")?;
         while let Some(entry) = tar.next()? {
             self.entries += 1;
             if self.entries > self.limits.max_entries {
@@ -109,20 +109,18 @@ impl<'a> Extractor<'a> {
         let mut implicit = Implicit {
             folders: &mut self.folders,
             opaque: &mut self.opaque,
+            aside: self.aside.as_mut(),
         };
         let (folder, folder_path) = self
             .walker
             .folder(parents, Some(&mut implicit))?
             .ok_or_else(|| Error::entry(&entry.path, "has no parent folder"))?;
         let parent = folder.as_fd();
-        let path = if folder_path.is_empty() {
-            name.to_vec()
-        } else {
-            [&folder_path, &b"/"[..], name].concat()
-        };
+        let path = join(&folder_path, name);
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(parent, hidden, &folder_path, &path);
         }
+        let mut device = None;
         let hides = self.clear(parent, name, entry.kind, &path)?;
         match entry.kind {
             Kind::Directory => return self.directory(parent, name, &path, entry, hides),
@@ -136,10 +134,10 @@ impl<'a> Extractor<'a> {
                     .map_err(Error::file("create the symlink", &path))?;
             }
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
-                self.special(parent, name, &path, entry)?
+                device = self.special(parent, name, &path, entry)?;
             }
         }
-        self.own_and_date(parent, name, &path, entry)
+        self.own_and_date(parent, name, &path, entry, device)
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -151,13 +149,13 @@ impl<'a> Extractor<'a> {
             mtime: entry.mtime,
         });
         let (root, _) = self.walker.root();
-        self.own(root.as_fd(), b".", b".", entry, false)
+        self.own(root.as_fd(), b".", b"", entry, None)
     }
 
     /// Sets the folders' attributes, children before parents, and says what the layers below have to tell.
     pub fn finish(mut self) -> Result<(bool, NeedsLower), Error> {
-        if let Some(aside) = &mut self.aside {
-            aside.flush().map_err(Error::Blob)?;
+        if let Some(aside) = self.aside.take() {
+            aside.finish()?;
         }
         let folders = std::mem::take(&mut self.folders);
         // In reverse order of names, so that a folder comes before the one it is in, which may become inaccessible.
@@ -191,5 +189,14 @@ impl<'a> Extractor<'a> {
             opaque_dirs: self.opaque.into_iter().collect(),
         };
         Ok((self.root.is_some(), needs))
+    }
+}
+
+/// The path of a name in a folder.
+fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() {
+        name.to_vec()
+    } else {
+        [folder, b"/", name].concat()
     }
 }
