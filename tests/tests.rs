@@ -12,6 +12,7 @@ mod support;
 
 mod bad_input;
 mod crash;
+mod doctor;
 mod fixtures;
 mod images;
 mod isolation;

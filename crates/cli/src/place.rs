@@ -1,6 +1,6 @@
 //! Where the store is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minidock_engine::Engine;
 
@@ -35,6 +35,11 @@ impl Place {
                 })?,
         };
         Ok(Self { root })
+    }
+
+    /// The store's folder; need not exist.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Opens the store.

@@ -5,6 +5,7 @@
 //! beside the command line. What a flag means is decided in pure functions ([`spec::build`],
 //! [`user::resolve`]); [`Engine`] brings them together with the store, the registries and the kernel.
 
+pub mod doctor;
 mod error;
 mod host;
 mod images;

@@ -41,6 +41,7 @@ mod report;
 mod running;
 mod stdio;
 mod supervise;
+mod trial;
 
 pub use error::{Error, PlanError};
 pub use exit::Exit;
@@ -49,3 +50,4 @@ pub use launch::{Launch, Provision, Rootfs};
 pub use plan::{Plan, plan};
 pub use render::{Cause, StepFailure};
 pub use running::{Running, start, start_on};
+pub use trial::{Isolation, Stage, try_isolation};

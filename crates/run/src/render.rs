@@ -102,6 +102,12 @@ pub(crate) fn clone_error(errno: Errno, settings: Settings) -> Error {
     }
 }
 
+/// The remedy for what a security module refuses in namespaces that could be made.
+pub(crate) fn restricted_hint(errno: Errno, settings: Settings) -> Option<&'static str> {
+    let refused = matches!(errno, Errno::PERM | Errno::ACCESS);
+    (refused && settings.apparmor_restricts == Some(1)).then_some(APPARMOR)
+}
+
 const APPARMOR: &str = "AppArmor restricts user namespaces on this host; as root, either install an AppArmor profile for \
                         minidock that has the rule `userns,`, or: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
 

@@ -173,8 +173,10 @@ pub fn clone<T>(
         let entry: *mut Entry<'_, T> = &raw mut entry;
         libc::clone(enter::<T>, stack.top(), flags, entry.cast(), &raw mut pidfd)
     };
-    let pid = Pid::from_raw(pid)
-        .filter(|_| pid > 0)
+    // Asked first: a `Pid` must never hold a negative number.
+    let pid = (pid > 0)
+        .then(|| Pid::from_raw(pid))
+        .flatten()
         .ok_or_else(last_errno)?;
     // SAFETY: the clone succeeded, so the kernel stored a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

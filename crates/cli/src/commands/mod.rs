@@ -3,6 +3,7 @@
 //! group that Docker has it in as well.
 
 mod common;
+mod doctor;
 mod images;
 mod load;
 mod ps;
@@ -60,6 +61,8 @@ verbs! {
     #[command(subcommand, hide = true)]
     System(System) => System::act,
 
+    /// Tell what this host allows, and how to mend what it does not
+    Doctor(doctor::DoctorArgs) => doctor::doctor,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// Remove one or more containers

@@ -11,6 +11,7 @@ mod rootfs;
 mod text;
 
 pub(crate) use dev::DEVICES;
+pub(crate) use mounts::make_private;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -112,7 +113,7 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::OomScoreAdj(value) => {
             write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act)
         }
-        Step::MakeMountsPrivate => mounts::make_private(),
+        Step::MakeMountsPrivate => make_private(),
         Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
         Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
         Step::ProvideFolder(path) => rootfs::provide_folder(found.root()?, path),
@@ -189,7 +190,7 @@ fn die_with_supervisor(channel: BorrowedFd<'_>) -> Result<(), Fail> {
 }
 
 /// The kernel takes a group map from an unprivileged writer only once setgroups(2) is denied (user_namespaces(7)).
-fn map_own_ids(map: &SelfMap) -> Result<(), Fail> {
+pub(crate) fn map_own_ids(map: &SelfMap) -> Result<(), Fail> {
     match write_file(c"/proc/self/setgroups", c"deny") {
         // Absent before Linux 3.19, where it is not needed.
         Ok(()) | Err(Errno::NOENT) => {}

@@ -20,7 +20,7 @@ use super::text::Text;
 use crate::plan::step::{Bind, Fallback, FsMount};
 use crate::report::{During as _, Fail, Phase};
 
-pub(super) fn make_private() -> Result<(), Fail> {
+pub(crate) fn make_private() -> Result<(), Fail> {
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change(c"/", flags).during(Phase::Act)
 }
