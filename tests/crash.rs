@@ -4,7 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-use crate::support::{Context, DockerRegistry, PATIENCE, fixtures, piped, saved, scenarios};
+use serde_json::json;
+
+use crate::support::{
+    Context, DockerRegistry, ImageTar, Layer, PATIENCE, fixtures, piped, saved, scenarios,
+};
 
 scenarios!(
     a_load_killed_half_way_leaves_nothing_in_the_way,
@@ -12,7 +16,38 @@ scenarios!(
     two_pulls_of_one_image_at_once,
     two_loads_of_one_image_at_once,
     a_collection_does_not_take_what_a_load_brings,
+    what_is_removed_is_out_of_sight_at_once_and_deleted_by_somebody,
 );
+
+/// An image of more files than are deleted while the user waits.
+fn load_many_files(cx: &Context) {
+    let layer = (0..3_000).fold(Layer::new(), |layer, i| {
+        layer.file(&format!("d{}/file{i}", i % 7), 0o644, b"x")
+    });
+    let image = ImageTar::new("many:1", layer.tar(), json!({}));
+    cx.load(&cx.write("many.tar", image.tar())).ok();
+}
+
+fn what_is_removed_is_out_of_sight_at_once_and_deleted_by_somebody(cx: &Context) {
+    load_many_files(cx);
+    // The process left behind holds no pipe of ours: this returns although it may live on.
+    cx.run(["rmi", "many:1"]).silent_ok();
+    assert_eq!(cx.run(["images"]).silent_ok().lines().count(), 1);
+    cx.assert_store_empty();
+
+    // While another process deletes, or after one was killed at it, the files stay for the next command.
+    load_many_files(cx);
+    let lock = fs::File::open(cx.root().join("locks/trash")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    cx.run(["rmi", "many:1"]).silent_ok();
+    assert_eq!(cx.run(["images"]).silent_ok().lines().count(), 1);
+    let trash = cx.root().join("trash");
+    let folders = piped("find", &[trash.to_str().unwrap(), "-name", "file2999"], b"");
+    assert_eq!(folders.iter().filter(|b| **b == b'\n').count(), 1);
+    drop(lock);
+    cx.run(["images"]).silent_ok();
+    cx.assert_store_empty();
+}
 
 fn a_load_killed_half_way_leaves_nothing_in_the_way(cx: &Context) {
     let bytes = piped("gzip", &["-dc"], &fs::read(saved()).unwrap());

@@ -198,6 +198,7 @@ impl Context {
 
     /// Every file of the store with its size, but for what an empty store has too.
     pub fn store_files(&self) -> BTreeMap<String, u64> {
+        self.wait_for_trash();
         let mut files = BTreeMap::new();
         list(&self.root(), &self.root(), &mut files);
         files.retain(|path, _| {
@@ -205,6 +206,17 @@ impl Context {
                 && !["version.json", "oci-layout", "index.json"].contains(&path.as_str())
         });
         files
+    }
+
+    /// Waits until what was removed is deleted, which goes on after a command that removed much.
+    #[track_caller]
+    pub fn wait_for_trash(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let trash = self.root().join("trash");
+        while fs::read_dir(&trash).is_ok_and(|mut entries| entries.next().is_some()) {
+            assert!(Instant::now() < deadline, "nobody empties the trash");
+            std::thread::yield_now();
+        }
     }
 
     /// Fails unless the store holds no image, no blob, no layer, no container and nothing half-made.

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use minidock_engine::Engine;
 
 use args::Cli;
 use commands::Verb;
@@ -63,5 +64,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Result<u8, Failure> {
     let place = place::Place::new(cli.root)?;
-    Verb::act(&place, cli.verb)
+    let result = Verb::act(&place, cli.verb);
+    Engine::empty_trash_in_background(place.root());
+    result
 }

@@ -84,6 +84,19 @@ impl Engine {
         )?)
     }
 
+    /// Leaves a process behind that deletes what was removed from the store in `root`, if there is anything: for the end
+    /// of a command, when its words are out. It holds nothing that anyone waits for. Where it cannot be left behind, or is
+    /// killed, the next command's does the rest.
+    pub fn empty_trash_in_background(root: &Path) {
+        if Store::has_trash(root)
+            && let Ok(engine) = Self::open(root)
+        {
+            let _ = minidock_sys::process::leave_behind(&engine.store, |store| {
+                let _ = store.empty_trash();
+            });
+        }
+    }
+
     /// Whether a reference or id is in the store.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use extract::NeedsLower;
 pub use lookup::open_in_layers;
 pub use pipeline::{identify, unpack};
-pub use remove::remove_tree;
+pub use remove::{remove_some, remove_tree};
 
 /// Whose the files will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

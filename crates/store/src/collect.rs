@@ -3,7 +3,7 @@
 //! Collection is mark and sweep while nobody else holds the store, which takes a moment only: the marks are what
 //! `index.json`, the containers and the pins of sessions at work refer to; everything else under `blobs/`, `diffs/`,
 //! `layers/` and `images/` goes. It is first renamed into a session's folder, so that no half-deleted layer is ever found
-//! under its name, and deleted after the lock is released. Since that session begins before a name is removed from the
+//! under its name, and put into the trash as one after the lock is released. Since that session begins before a name is removed from the
 //! index, whoever finds its folder after a crash knows that there is something to collect.
 //!
 //! What cannot be read is no reason to delete: an image with a damaged config keeps every layer, one with a damaged
@@ -61,7 +61,7 @@ impl Store {
             let _hold = self.hold_alone()?;
             change().and_then(|()| self.sweep(trash.path()))
         };
-        trash.delete()?;
+        trash.discard(self)?;
         result
     }
 

@@ -347,7 +347,7 @@ impl Container {
     fn delete_folder(&self) -> Result<(), StoreError> {
         let name = format!("container-{}", self.id);
         match Entry::take(&self.store.tmp(), &self.folder, &name)? {
-            Some(folder) => folder.delete(),
+            Some(folder) => folder.discard(&self.store),
             None => Ok(()),
         }
     }

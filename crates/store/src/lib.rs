@@ -11,6 +11,7 @@
 //!   containers/<id>/           config.json, state.json, upper/, work/, rootfs/, hosts, …
 //!   names/<name>               symlink to the id of the container of that name
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
+//!   trash/                     what was removed and is not deleted yet
 //!   locks/                     files that are only ever locked, never read
 //! ```
 //!
@@ -30,6 +31,8 @@
 //!   pull needs, its session has pinned. Order: one layer's lock, `turn`, `store`, then `index` or `containers`.
 //! - **What a killed process left is found by its released lock.** Every entry of `tmp/` is locked by the process that works
 //!   on it; whoever adds or removes something deletes the others, and collects what they brought.
+//! - **Nobody waits for a deletion.** It is a rename into `trash/`, where one process at a time, holding `locks/trash`,
+//!   deletes what nothing refers to any more.
 //! - `index.json` and every `state.json` are replaced by rename: readers take no lock.
 
 mod collect;
@@ -43,6 +46,7 @@ mod lookup;
 mod root;
 mod session;
 mod tmp;
+mod trash;
 
 pub use collect::Collected;
 pub use container::{Container, ContainerState, NewContainer, Status};

@@ -47,7 +47,7 @@ pub struct Store {
     id_map: IdMap,
 }
 
-const FOLDERS: [&str; 12] = [
+const FOLDERS: [&str; 13] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -59,6 +59,7 @@ const FOLDERS: [&str; 12] = [
     "containers",
     "names",
     "tmp",
+    "trash",
     "locks",
 ];
 

@@ -224,7 +224,7 @@ impl Drop for Writer {
             let _ = self.store.collect();
         }
         if let Some(session) = self.session.take() {
-            let _ = session.delete();
+            let _ = session.discard(&self.store);
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ fn is_session(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with(SESSION)
 }
 
-/// An entry of `tmp/` that this process works on. Dropping it leaves it to be swept; see [`Entry::delete`].
+/// An entry of `tmp/` that this process works on. Dropping it leaves it to be swept; see [`Entry::discard`].
 #[derive(Debug)]
 pub struct Entry {
     path: PathBuf,
@@ -86,12 +85,9 @@ impl Entry {
         std::fs::rename(&self.path, to)
     }
 
-    /// Deletes it with all that is in it.
-    pub fn delete(self) -> Result<(), StoreError> {
-        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
-            return Ok(());
-        };
-        remove(parent, name)
+    /// Puts it into the trash with all that is in it.
+    pub fn discard(self, store: &Store) -> Result<(), StoreError> {
+        store.discard(&self.path)
     }
 }
 
@@ -118,16 +114,6 @@ fn lock_folder(path: &Path) -> Result<Option<Lock>, StoreError> {
     }
 }
 
-fn remove(parent: &Path, name: &OsStr) -> Result<(), StoreError> {
-    let dir = File::open(parent).map_err(StoreError::io("open", parent))?;
-    match minidock_layer::remove_tree(dir.as_fd(), name) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", parent.join(name))(e))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl Store {
     pub(crate) fn tmp(&self) -> PathBuf {
         self.path("tmp")
@@ -147,7 +133,7 @@ impl Store {
                 lock => lock,
             };
             adding |= is_session(&name);
-            remove(&tmp, &name)?;
+            self.discard(&path)?;
         }
         Ok(adding)
     }

@@ -1,6 +1,9 @@
 //! This process.
 
-use crate::Result;
+use rustix::fs::{Mode, OFlags};
+
+use crate::clone::{Memory, Namespaces, clone};
+use crate::{Result, fd};
 
 /// Leaves at once: no destructors, no exit handlers, no flushing.
 pub fn exit_now(status: u8) -> ! {
@@ -21,6 +24,37 @@ pub fn thread_count() -> Result<u64> {
 /// The link count has 32 bits on some architectures.
 fn widen(links: impl Into<u64>) -> u64 {
     links.into()
+}
+
+/// Runs `main(arg)` in a process of its own that outlives this one and that nobody notices: in a session of its own, away
+/// from the terminal and the working directory, with `/dev/null` as its standard streams and no other descriptor of
+/// this process, whose pipes and locks therefore end with it. Nobody learns how it ends.
+///
+/// # Errors
+/// As for [`clone`]: `EDEADLK` when this process has more than one thread.
+pub fn leave_behind<T>(arg: &T, main: fn(&T)) -> Result<()> {
+    struct Work<'a, T> {
+        arg: &'a T,
+        main: fn(&T),
+    }
+    fn begin<T>(work: &Work<'_, T>) -> u8 {
+        if detach().is_err() {
+            return 1;
+        }
+        (work.main)(work.arg);
+        0
+    }
+    clone(Namespaces::NONE, Memory::Copied, &Work { arg, main }, begin).map(drop)
+}
+
+fn detach() -> Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::chdir(c"/")?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    fd::close_all_but_stdio_and(std::os::fd::AsFd::as_fd(&null))
 }
 
 #[cfg(test)]

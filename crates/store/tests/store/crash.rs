@@ -229,3 +229,31 @@ fn twenty_writers_bring_the_same_image_once() {
     assert_eq!(store.images().unwrap().len(), 1);
     assert_eq!(files(&store.root().join("tmp")), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn what_is_discarded_while_another_deletes_is_deleted_by_that_one_or_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let names: Vec<String> = (0..1_000).map(|i| format!("file{i}")).collect();
+    let entries: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), "1")).collect();
+    Image::new(&[layer(&entries)])
+        .add(&store, Some("app"))
+        .unwrap();
+    let trash = store.root().join("trash");
+    // What a killed deleter left.
+    std::fs::create_dir(trash.join("left")).unwrap();
+    std::fs::write(trash.join("left/over"), "").unwrap();
+
+    let lock = std::fs::File::create(store.root().join("locks/trash")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let gone = store.remove_images(&store.images().unwrap()).unwrap();
+    assert_eq!(gone.layers.len(), 1);
+    assert_eq!(content(&store), Vec::<PathBuf>::new());
+    store.empty_trash().unwrap();
+    assert!(files(&trash).len() > 1_000, "somebody else is deleting");
+    drop(lock);
+
+    assert!(Store::has_trash(store.root()));
+    store.empty_trash().unwrap();
+    assert!(!Store::has_trash(store.root()));
+}
