@@ -38,6 +38,7 @@ pub use extract::NeedsLower;
 pub use lookup::open_in_layers;
 pub use pipeline::{identify, unpack};
 pub use remove::{remove_some, remove_tree};
+pub use tar_reader::{Entry, Kind, TarReader};
 
 /// Whose the files will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
