@@ -14,6 +14,7 @@ mod bad_input;
 mod crash;
 mod doctor;
 mod fixtures;
+mod id_maps;
 mod images;
 mod isolation;
 mod load;

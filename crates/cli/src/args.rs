@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser};
 
 use crate::commands::Verb;
 
@@ -18,6 +18,16 @@ use crate::commands::Verb;
     after_help = "Run 'minidock COMMAND --help' for more information on a command."
 )]
 pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What any verb may be told.
+#[derive(Debug, Args)]
+pub struct Global {
     /// Folder of images and containers [default: $XDG_DATA_HOME/minidock]
     #[arg(
         long,
@@ -27,6 +37,12 @@ pub struct Cli {
     )]
     pub root: Option<PathBuf>,
 
-    #[command(subcommand)]
-    pub verb: Verb,
+    /// Ids of files in a new store: auto, single or ranges (of /etc/subuid)
+    #[arg(
+        long,
+        value_name = "MAP",
+        env = "MINIDOCK_ID_MAP",
+        hide_env_values = true
+    )]
+    pub id_map: Option<String>,
 }

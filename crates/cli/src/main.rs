@@ -63,8 +63,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
-    let place = place::Place::new(cli.root)?;
+    let place = place::Place::new(cli.global)?;
     let result = Verb::act(&place, cli.verb);
-    Engine::empty_trash_in_background(place.root());
+    Engine::empty_trash_in_background(place.opening());
     result
 }

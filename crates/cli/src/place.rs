@@ -2,25 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use minidock_engine::Engine;
+use minidock_engine::{Engine, IdMapChoice, Opening, Surroundings};
 
+use crate::args::Global;
 use crate::failure::Failure;
 
-/// The store's folder, found from flag, environment and home.
+/// The store, found from flags, environment and home.
 #[derive(Debug)]
 pub struct Place {
-    root: PathBuf,
+    opening: Opening,
 }
 
 impl Place {
     /// `--root` or `MINIDOCK_ROOT`, else `$XDG_DATA_HOME/minidock`, else `~/.local/share/minidock`.
-    pub fn new(root: Option<PathBuf>) -> Result<Self, Failure> {
+    pub fn new(global: Global) -> Result<Self, Failure> {
         let absolute = |variable: &str| {
             std::env::var_os(variable)
                 .map(PathBuf::from)
                 .filter(|p| p.is_absolute())
         };
-        let root = match root.filter(|r| !r.as_os_str().is_empty()) {
+        let root = match global.root.filter(|r| !r.as_os_str().is_empty()) {
             Some(root) => std::path::absolute(&root).map_err(|e| {
                 Failure::new(format!("cannot use --root {}", root.display())).caused_by(e)
             })?,
@@ -34,16 +35,42 @@ impl Place {
                     .hint("name a folder with --root DIR or MINIDOCK_ROOT")
                 })?,
         };
-        Ok(Self { root })
+        let id_map = match global.id_map.as_deref() {
+            None | Some("" | "auto") => IdMapChoice::Auto,
+            Some("single") => IdMapChoice::Single,
+            Some("ranges") => IdMapChoice::Ranges,
+            Some(other) => {
+                return Err(Failure::usage(format!("there is no id map {other:?}"))
+                    .hint("auto, single and ranges are the choices of --id-map"));
+            }
+        };
+        let surroundings = Surroundings {
+            search: std::env::var_os("PATH").unwrap_or_default(),
+            login: ["LOGNAME", "USER"]
+                .into_iter()
+                .find_map(|variable| std::env::var(variable).ok()),
+        };
+        Ok(Self {
+            opening: Opening {
+                root,
+                id_map,
+                surroundings,
+            },
+        })
     }
 
     /// The store's folder; need not exist.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.opening.root
+    }
+
+    /// Where the store is and what it should be like.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// Opens the store.
     pub fn engine(&self) -> Result<Engine, Failure> {
-        Ok(Engine::open(&self.root)?)
+        Ok(Engine::open(self.opening.clone())?)
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of the verbs.
 
+use std::path::PathBuf;
+
 use minidock_oci::{Platform, ReferenceError};
 
 use crate::user::UserError;
@@ -22,6 +24,22 @@ pub enum Error {
     /// The container could not be started.
     #[error(transparent)]
     Run(#[from] minidock_run::Error),
+    /// The id map that a new store was to have cannot be had.
+    #[error("a store with the id map `{map}` cannot be made: {why}")]
+    NoRanges {
+        /// What was asked for.
+        map: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The store's files belong to subordinate ids that the host does not give any more.
+    #[error("the store {} was made with subordinate ids, which this host does not give any more: {why}", root.display())]
+    RangesGone {
+        /// The store.
+        root: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The image is not in the store.
     #[error("no such image: {0}")]
     ImageNotFound(String),
@@ -107,6 +125,15 @@ impl Error {
             Self::Pull(e) => e.hint(),
             Self::Load(e) => e.hint(),
             Self::Run(e) => e.hint(),
+            Self::NoRanges { map: "ranges", .. } => Some(
+                "as root, install newuidmap and newgidmap (package uidmap or shadow-utils) and grant ids: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or use one id with --id-map single"
+                    .into(),
+            ),
+            Self::NoRanges { .. } => Some("leave --id-map out".into()),
+            Self::RangesGone { .. } => Some(
+                "as root, restore what /etc/subuid, /etc/subgid and the package uidmap (shadow-utils) gave when the store was made; or use another store with --root DIR or MINIDOCK_ROOT"
+                    .into(),
+            ),
             Self::NoCommand(image) => {
                 Some(format!("name one: `minidock run {image} COMMAND [ARG...]`"))
             }

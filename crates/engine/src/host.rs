@@ -2,18 +2,7 @@
 
 use std::path::Path;
 
-use minidock_store::IdMap;
-
-/// One line of a user namespace's map (user_namespaces(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdExtent {
-    /// First id inside the container.
-    pub container: u32,
-    /// First id outside.
-    pub host: u32,
-    /// How many.
-    pub size: u32,
-}
+use minidock_store::{IdExtent, IdMap};
 
 /// Facts about the calling process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +13,10 @@ pub struct Caller {
     pub gid: u32,
     /// Effective capabilities as a bit set (capabilities(7)).
     pub capabilities: u64,
-    /// The ids that exist in our user namespace: first and number.
-    pub uids: Vec<(u32, u32)>,
+    /// The map of our user namespace.
+    pub uids: Vec<IdExtent>,
     /// The same for groups.
-    pub gids: Vec<(u32, u32)>,
+    pub gids: Vec<IdExtent>,
 }
 
 /// `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SETFCAP`: needed to
@@ -55,9 +44,6 @@ impl Caller {
 
     /// Which ids files made by this caller can have.
     pub fn id_map(&self) -> IdMap {
-        let enough = |ranges: &[(u32, u32)]| {
-            ranges.iter().map(|(_, n)| u64::from(*n)).sum::<u64>() >= ENOUGH_IDS
-        };
         let may = self.uid == 0
             && self.capabilities & GIVING_AWAY == GIVING_AWAY
             && enough(&self.uids)
@@ -65,11 +51,11 @@ impl Caller {
         if may { IdMap::Host } else { IdMap::Single }
     }
 
-    /// The container's user and group maps: every id as it is, or the one that the process is to
-    /// have, mapped to the caller.
-    pub fn maps(&self, uid: u32, gid: u32) -> (Vec<IdExtent>, Vec<IdExtent>) {
-        match self.id_map() {
-            IdMap::Host => (identity(&self.uids), identity(&self.gids)),
+    /// The container's user and group maps in a store with a map: every id that we have as it is, or the one that the
+    /// process is to have, mapped to the caller.
+    pub fn maps(&self, map: IdMap, uid: u32, gid: u32) -> (Vec<IdExtent>, Vec<IdExtent>) {
+        match map {
+            IdMap::Host | IdMap::Ranges => (identity(&self.uids), identity(&self.gids)),
             IdMap::Single => {
                 let one = |container, host| {
                     vec![IdExtent {
@@ -84,13 +70,16 @@ impl Caller {
     }
 }
 
-fn identity(ranges: &[(u32, u32)]) -> Vec<IdExtent> {
-    ranges
-        .iter()
-        .map(|&(first, size)| IdExtent {
-            container: first,
-            host: first,
-            size,
+/// Whether a map has as many ids as images use.
+pub fn enough(map: &[IdExtent]) -> bool {
+    map.iter().map(|e| u64::from(e.size)).sum::<u64>() >= ENOUGH_IDS
+}
+
+fn identity(map: &[IdExtent]) -> Vec<IdExtent> {
+    map.iter()
+        .map(|extent| IdExtent {
+            host: extent.container,
+            ..*extent
         })
         .collect()
 }
@@ -103,13 +92,16 @@ fn effective_capabilities(status: &str) -> u64 {
         .unwrap_or(0)
 }
 
-fn extents(map: &str) -> Vec<(u32, u32)> {
+fn extents(map: &str) -> Vec<IdExtent> {
     map.lines()
         .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            let first = fields.next()?.parse().ok()?;
-            let size = fields.nth(1)?.parse().ok()?;
-            Some((first, size))
+            let mut fields = line.split_ascii_whitespace().map(str::parse);
+            let mut next = || fields.next()?.ok();
+            Some(IdExtent {
+                container: next()?,
+                host: next()?,
+                size: next()?,
+            })
         })
         .collect()
 }
@@ -146,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_single_id_is_mapped_to_the_wanted_one() {
-        let (uids, gids) = caller(1234, 0, ALL).maps(1000, 7);
+        let (uids, gids) = caller(1234, 0, ALL).maps(IdMap::Single, 1000, 7);
         let one = |container| {
             vec![IdExtent {
                 container,

@@ -38,7 +38,7 @@ impl Engine {
     /// # Errors
     /// When the containers cannot be listed.
     pub fn containers(&self) -> Result<Vec<ContainerLine>, Error> {
-        self.store.remove_left_containers()?;
+        self.remove_left_containers()?;
         let mut lines = Vec::new();
         for container in self.store.containers()? {
             let Some(state) = container.state()? else {

@@ -8,26 +8,31 @@
 pub mod doctor;
 mod error;
 mod host;
+mod ids;
 mod images;
 mod name;
 mod remove;
 mod rootfs;
 mod run;
 pub mod spec;
+mod subids;
 pub mod user;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use minidock_oci::{Platform, Reference};
 use minidock_store::Store;
 
+use ids::Ids;
+
 pub use error::Error;
-pub use host::{Caller, IdExtent};
+pub use host::Caller;
+pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ContainerLine, familiar};
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
 pub use minidock_pull::{Event, PullOptions, Pulled};
-pub use minidock_store::{ContainerState, ImageRecord, StoreError};
+pub use minidock_store::{ContainerState, IdExtent, ImageRecord, StoreError};
 pub use remove::Removed;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
@@ -36,18 +41,38 @@ pub use spec::{Network, Wishes};
 #[derive(Debug)]
 pub struct Engine {
     store: Store,
-    caller: Caller,
+    ids: Ids,
+}
+
+/// Where the store is, and what it should be like.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// The store's folder.
+    pub root: PathBuf,
+    /// Which id map it gets if it is made now. A store that is there has to have been made with that one.
+    pub id_map: IdMapChoice,
+    /// The caller's environment.
+    pub surroundings: Surroundings,
 }
 
 impl Engine {
-    /// Opens the store in `root`, making it when there is none.
+    /// Opens the store, making it when there is none.
     ///
     /// # Errors
     /// When it cannot be opened; see [`Store::open`].
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        let caller = Caller::read();
-        let store = Store::open(root, caller.id_map())?;
-        Ok(Self { store, caller })
+    pub fn open(opening: Opening) -> Result<Self, Error> {
+        let ids = Ids::new(opening.surroundings);
+        let store = ids.open(&opening.root, opening.id_map)?;
+        Ok(Self { store, ids })
+    }
+
+    /// Prepares this process for work with the store's files: every verb that makes, deletes or reads them calls this
+    /// first, while the process has one thread.
+    ///
+    /// # Errors
+    /// When the host does not give the store's ids any more.
+    fn enter(&self) -> Result<(), Error> {
+        self.ids.enter(&self.store)
     }
 
     /// Pulls an image. What a failed pull brought is removed again.
@@ -60,6 +85,7 @@ impl Engine {
         options: &PullOptions,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pulled, Error> {
+        self.enter()?;
         Ok(minidock_pull::pull(
             &self.store,
             reference,
@@ -77,6 +103,7 @@ impl Engine {
         archive: impl std::io::Read + Send,
         platform: &Platform,
     ) -> Result<Vec<Loaded>, Error> {
+        self.enter()?;
         Ok(minidock_pull::archive::load(
             &self.store,
             archive,
@@ -84,12 +111,13 @@ impl Engine {
         )?)
     }
 
-    /// Leaves a process behind that deletes what was removed from the store in `root`, if there is anything: for the end
+    /// Leaves a process behind that deletes what was removed from the store, if there is anything: for the end
     /// of a command, when its words are out. It holds nothing that anyone waits for. Where it cannot be left behind, or is
     /// killed, the next command's does the rest.
-    pub fn empty_trash_in_background(root: &Path) {
-        if Store::has_trash(root)
-            && let Ok(engine) = Self::open(root)
+    pub fn empty_trash_in_background(opening: &Opening) {
+        if Store::has_trash(&opening.root)
+            && let Ok(engine) = Self::open(opening.clone())
+            && engine.enter().is_ok()
         {
             let _ = minidock_sys::process::leave_behind(&engine.store, |store| {
                 let _ = store.empty_trash();

@@ -1,6 +1,6 @@
 //! `rmi` and `rm`.
 
-use minidock_store::{ContainerState, Found, ImageRecord};
+use minidock_store::{ContainerState, Found, IdMap, ImageRecord};
 
 use crate::{Engine, Error};
 
@@ -39,6 +39,7 @@ impl Engine {
         if last {
             self.check_unused(query, &image_id.to_string(), force)?;
         }
+        self.enter()?;
         let collected = self.store.remove_images(&gone)?;
         let mut removed: Vec<Removed> = gone
             .iter()
@@ -53,7 +54,7 @@ impl Engine {
     }
 
     fn check_unused(&self, subject: &str, image_id: &str, force: bool) -> Result<(), Error> {
-        self.store.remove_left_containers()?;
+        self.remove_left_containers()?;
         for container in self.store.containers()? {
             let Some(state) = container.state()? else {
                 continue;
@@ -85,8 +86,34 @@ impl Engine {
             }
             kill_and_wait(&state)?;
         }
+        self.enter()?;
         container.remove()?;
         Ok(())
+    }
+
+    /// Ends running containers, so that they can be removed. Whoever is about to remove several with force calls this
+    /// first: removing the first one moves this process to where others may be out of reach (see
+    /// [`minidock_run::enter`]). What cannot be ended is told by [`Engine::remove_container`].
+    pub fn end_containers(&self, queries: &[String]) {
+        for query in queries {
+            if let Ok(container) = self.store.find_container(query)
+                && let Ok(Some(state)) = container.state()
+                && state.is_alive()
+            {
+                let _ = kill_and_wait(&state);
+            }
+        }
+    }
+
+    /// Removes containers that killed processes left and that were to be removed at their end.
+    pub(crate) fn remove_left_containers(&self) -> Result<(), Error> {
+        if self.store.id_map() == IdMap::Ranges {
+            if !self.store.has_left_containers()? {
+                return Ok(());
+            }
+            self.enter()?;
+        }
+        Ok(self.store.remove_left_containers()?)
     }
 }
 

@@ -10,8 +10,7 @@ use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, Platform};
 use minidock_run::{Launch, Rootfs};
 use minidock_store::{
-    Container, ContainerState, Hold, IdMap, ImageLayers, ImageRecord, NewContainer, Status,
-    StoreError,
+    Container, ContainerState, Hold, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
@@ -70,6 +69,7 @@ impl Engine {
         // Until the container refers to the image's layers, nobody may collect them.
         let hold = self.store.hold()?;
         let record = self.image_to_run(&request.image)?;
+        self.enter()?;
         let config = self.store.image_config(&record.image_id)?;
         let foreign = check_platform(request, &config)?;
         let argv = spec::command(&config.config, &request.wishes);
@@ -145,7 +145,7 @@ impl Engine {
                 source,
             },
         )?;
-        if self.caller.id_map() == IdMap::Single {
+        if !self.store.id_map().has_owners() {
             // The kernel lets a caller with one id neither have nor drop further groups.
             user.additional_gids.clear();
         }
@@ -206,7 +206,10 @@ impl Engine {
         } = prepared;
         let wishes = &request.wishes;
         let host_name = read_host("/proc/sys/kernel/hostname");
-        let (uid_map, gid_map) = self.caller.maps(user.uid, user.gid);
+        let (uid_map, gid_map) = self
+            .ids
+            .caller()
+            .maps(self.store.id_map(), user.uid, user.gid);
         let files = network_files(container, wishes, host_name.trim())?;
         let mountpoint = container.folder().join("rootfs");
         let facts = Facts {

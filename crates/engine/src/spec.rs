@@ -13,8 +13,8 @@ use oci_spec::runtime::{
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
-use crate::host::IdExtent;
 use crate::user::ResolvedUser;
+use minidock_store::IdExtent;
 
 /// Which network a container has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

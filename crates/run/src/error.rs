@@ -117,6 +117,9 @@ pub enum Error {
         /// The remedy, where the host's settings tell it.
         hint: Option<String>,
     },
+    /// The id maps of subordinate ids could not be written: what newuidmap(1) or newgidmap(1) said.
+    #[error("{0}")]
+    Ranges(String),
     /// A step of setting up the container failed.
     #[error(transparent)]
     Step(#[from] Box<StepFailure>),

@@ -12,6 +12,8 @@
 //!   reports over a socketpair (`report`), and becomes the container's program. No process stands between.
 //! * [`Running::supervise`] is all that stays outside: one thread that polls a pidfd, a signalfd and what has to be relayed.
 //!
+//! A caller with subordinate ids first moves into a user namespace that maps them ([`enter`]); all else is then as for root.
+//!
 //! # Guarantees
 //! * The container dies with its supervisor, whenever that is: the kernel kills the child at its parent's death, and with
 //!   the first process of a pid namespace all others. Mounts and namespaces vanish with the last process in them.
@@ -35,6 +37,7 @@ mod exit;
 mod host;
 mod launch;
 mod plan;
+mod ranges;
 mod relay;
 mod render;
 mod report;
@@ -48,6 +51,7 @@ pub use exit::Exit;
 pub use host::Host;
 pub use launch::{Launch, Provision, Rootfs};
 pub use plan::{Plan, plan};
+pub use ranges::{MapWriters, RangeMaps, enter, find_program, try_ranges};
 pub use render::{Cause, StepFailure};
 pub use running::{Running, start, start_on};
 pub use trial::{Isolation, Stage, try_isolation};

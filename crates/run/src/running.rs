@@ -91,7 +91,7 @@ pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
     Ok(running)
 }
 
-fn clone_error(errno: Errno) -> Error {
+pub(crate) fn clone_error(errno: Errno) -> Error {
     match (errno, process::thread_count()) {
         (Errno::DEADLK, Ok(threads)) => Error::Threads { threads },
         _ => render::clone_error(errno, Settings::read()),

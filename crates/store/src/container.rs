@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{Durability, list, make_dir, random_hex, read_json, replace, replace_json};
 use crate::lock::{Hold, Lock, LockMode};
 use crate::tmp::Entry;
-use crate::{IdMap, RootAttributes, Store, StoreError};
+use crate::{RootAttributes, Store, StoreError};
 
 /// The file in a container's folder that its supervisor keeps locked.
 const LOCK: &str = "lock";
@@ -165,7 +165,7 @@ impl Store {
     }
 
     fn set_root(&self, upper: &Path, root: RootAttributes) -> Result<(), StoreError> {
-        if self.id_map() == IdMap::Host {
+        if self.id_map().has_owners() {
             std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid))
                 .map_err(StoreError::io("change the owner of", upper))?;
         }
@@ -214,6 +214,20 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Whether [`Store::remove_left_containers`] would find something to do.
+    ///
+    /// # Errors
+    /// When the containers cannot be listed.
+    pub fn has_left_containers(&self) -> Result<bool, StoreError> {
+        let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
+        for container in self.containers()? {
+            if container.is_left()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// All containers, in no order.
@@ -311,20 +325,25 @@ impl Container {
         Ok(path)
     }
 
-    /// Removes a container that was to be removed when it ends, if nobody runs it any more. The caller holds the lock
+    /// Whether this container was to be removed when it ends, and nobody runs it any more. The caller holds the lock
     /// under which containers are made.
-    fn remove_if_left(&self) -> Result<bool, StoreError> {
+    fn is_left(&self) -> Result<bool, StoreError> {
         let left = match self.state() {
             Ok(Some(state)) => state.auto_remove,
             Ok(None) => true,
             // A damaged state is for the user to see.
             Err(_) => false,
         };
-        if !left || Lock::try_exclusive(&self.folder.join(LOCK))?.is_none() {
-            return Ok(false);
+        Ok(left && Lock::try_exclusive(&self.folder.join(LOCK))?.is_some())
+    }
+
+    /// Removes a container that [was left](Self::is_left), under the same lock.
+    fn remove_if_left(&self) -> Result<bool, StoreError> {
+        let left = self.is_left()?;
+        if left {
+            self.remove()?;
         }
-        self.remove()?;
-        Ok(true)
+        Ok(left)
     }
 
     /// Removes the container: first its name in `containers/`, then its files, then its name.

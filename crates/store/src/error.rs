@@ -75,7 +75,7 @@ pub enum StoreError {
         caller: u32,
     },
     /// The store's files were made with another id map.
-    #[error("the store {} was made with the id map `{found}`, but this process has `{wanted}`", path.display())]
+    #[error("the store {} was made with the id map `{found}`, not with `{wanted}`", path.display())]
     IdMap {
         /// The store.
         path: PathBuf,
@@ -147,9 +147,13 @@ impl StoreError {
             Self::Owner { .. } => {
                 Some("use a store of your own: --root DIR or MINIDOCK_ROOT".into())
             }
-            Self::IdMap { .. } => Some(
-                "ownership cannot be mixed in one store: use another one with --root DIR or MINIDOCK_ROOT".into(),
-            ),
+            Self::IdMap { found, .. } => Some(format!(
+                "owners cannot be mixed in one store: leave --id-map out, be who made it ({}), or use another store with --root DIR or MINIDOCK_ROOT",
+                match found {
+                    IdMap::Host => "root",
+                    IdMap::Single | IdMap::Ranges => "an ordinary user",
+                }
+            )),
             Self::LayerMissing { .. } => {
                 Some("remove the image with `minidock rmi -f` and pull or load it again".into())
             }

@@ -14,7 +14,7 @@ use crate::fs::{
 };
 use crate::lock::{Lock, LockMode};
 use crate::session::Pin;
-use crate::{IdMap, Store, StoreError, Writer};
+use crate::{Store, StoreError, Writer};
 
 /// What is known of an extracted layer (`layer.json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,9 +153,10 @@ impl Writer {
 
     fn options(&self) -> Options {
         Options {
-            ownership: match self.store.id_map() {
-                IdMap::Single => Ownership::Single,
-                IdMap::Host => Ownership::Host,
+            ownership: if self.store.id_map().has_owners() {
+                Ownership::Host
+            } else {
+                Ownership::Single
             },
             limits: self.limits,
         }

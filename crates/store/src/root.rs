@@ -1,6 +1,5 @@
 //! Opening a store: its folder, its format, whose it is.
 
-use std::fmt;
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -8,43 +7,25 @@ use std::path::{Path, PathBuf};
 use minidock_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
 use crate::fs::{Durability, make_dir, read_json, read_limited, replace, replace_json};
 use crate::lock::{Lock, LockMode};
+use crate::{IdMap, IdMapping, StoreError};
 
 /// The on-disk format this code reads and writes.
 const FORMAT: u64 = 1;
 
-/// Which ids the store's files can have; files made under different maps do not mix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IdMap {
-    /// The caller has one id: every file is the caller's, true owners are kept aside.
-    Single,
-    /// The caller may give files away (root with `CAP_CHOWN`): files have their true owners.
-    Host,
-}
-
-impl fmt::Display for IdMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Single => "single",
-            Self::Host => "host",
-        })
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Version {
     format: u64,
-    id_map: IdMap,
+    #[serde(flatten)]
+    ids: IdMapping,
 }
 
 /// A store on disk. Cheap to open: no folder is listed.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-    id_map: IdMap,
+    ids: IdMapping,
 }
 
 const FOLDERS: [&str; 13] = [
@@ -74,13 +55,36 @@ impl Store {
     ///
     /// # Errors
     /// When the folder cannot be made or read, belongs to another user, has a newer format, or was
-    /// made with another id map than `id_map`.
-    pub fn open(root: &Path, id_map: IdMap) -> Result<Self, StoreError> {
-        let version_file = root.join("version.json");
-        let version = match read_json::<Version>(&version_file)? {
-            Some(version) => version,
-            None => Self::create(root, id_map)?,
+    /// made with another id map than `ids`.
+    pub fn open(root: &Path, ids: impl Into<IdMapping>) -> Result<Self, StoreError> {
+        let ids = ids.into();
+        let store = match Self::find(root)? {
+            Some(store) => store,
+            None => Self::at(root, Self::create(root, &ids)?)?,
         };
+        if store.ids != ids {
+            return Err(StoreError::IdMap {
+                path: root.to_owned(),
+                found: store.ids.map,
+                wanted: ids.map,
+            });
+        }
+        Ok(store)
+    }
+
+    /// Opens the store in `root` with the map that it was made with, whichever that is. `None` when nothing is there.
+    /// Whether this process can work with that map is for the caller to see.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, belongs to another user, or has a newer format.
+    pub fn find(root: &Path) -> Result<Option<Self>, StoreError> {
+        match read_json::<Version>(&root.join("version.json"))? {
+            Some(version) => Self::at(root, version).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn at(root: &Path, version: Version) -> Result<Self, StoreError> {
         if version.format != FORMAT {
             return Err(StoreError::Format {
                 path: root.to_owned(),
@@ -99,21 +103,14 @@ impl Store {
                 caller,
             });
         }
-        if version.id_map != id_map {
-            return Err(StoreError::IdMap {
-                path: root.to_owned(),
-                found: version.id_map,
-                wanted: id_map,
-            });
-        }
         Ok(Self {
             root: root.to_owned(),
-            id_map,
+            ids: version.ids,
         })
     }
 
     /// Makes the folders; `version.json` comes last, so that a killed creation is simply repeated.
-    fn create(root: &Path, id_map: IdMap) -> Result<Version, StoreError> {
+    fn create(root: &Path, ids: &IdMapping) -> Result<Version, StoreError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -145,7 +142,7 @@ impl Store {
         )?;
         let version = Version {
             format: FORMAT,
-            id_map,
+            ids: ids.clone(),
         };
         crate::index::write_empty(root)?;
         replace_json(
@@ -164,7 +161,12 @@ impl Store {
 
     /// Which ids the files can have.
     pub fn id_map(&self) -> IdMap {
-        self.id_map
+        self.ids.map
+    }
+
+    /// The map that made the files, with its ranges.
+    pub fn id_mapping(&self) -> &IdMapping {
+        &self.ids
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

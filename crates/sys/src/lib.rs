@@ -14,6 +14,7 @@
 //! | [`net`] | bringing up `lo` |
 //! | [`fd`] | close_range(2), dup onto 0 to 2 |
 //! | [`process`] | _exit, kernel facts about the caller |
+//! | [`userns`] | unshare(2) and setns(2) of user namespaces |
 
 pub mod clone;
 pub mod exec;
@@ -22,6 +23,7 @@ pub mod mount;
 pub mod net;
 pub mod process;
 pub mod signal;
+pub mod userns;
 
 pub use rustix::io::Errno;
 

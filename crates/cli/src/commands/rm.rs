@@ -19,6 +19,9 @@ pub struct RmArgs {
 /// `minidock rm`.
 pub fn rm(place: &Place, args: RmArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
+    if args.force {
+        engine.end_containers(&args.containers);
+    }
     each(&args.containers, |container| {
         engine.remove_container(container, args.force)?;
         print(&format!("{container}\n"))

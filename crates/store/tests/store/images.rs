@@ -145,7 +145,7 @@ fn a_store_of_another_format_map_or_kind_is_refused_untouched() {
     store(&folder);
     let other = match id_map() {
         IdMap::Host => IdMap::Single,
-        IdMap::Single => IdMap::Host,
+        IdMap::Single | IdMap::Ranges => IdMap::Host,
     };
     let error = Store::open(&root, other).unwrap_err();
     assert!(matches!(error, StoreError::IdMap { .. }) && error.hint().is_some());
