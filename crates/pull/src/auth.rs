@@ -31,6 +31,21 @@ impl Challenge {
     }
 }
 
+/// Whether a `WWW-Authenticate` value offers Basic authentication (RFC 7617).
+pub fn offers_basic(header: &str) -> bool {
+    // Outside of quoted values a scheme stands at the start or after a comma.
+    let mut quoted = false;
+    let mut plain = String::new();
+    for c in header.chars() {
+        quoted ^= c == '"';
+        plain.push(if quoted { '"' } else { c.to_ascii_lowercase() });
+    }
+    plain.split(',').any(|part| {
+        let mut words = part.split_ascii_whitespace();
+        words.next() == Some("basic")
+    })
+}
+
 /// `name="value", name=value`, until something else comes.
 fn parameters(mut text: &str) -> HashMap<String, String> {
     let mut found = HashMap::new();
@@ -138,6 +153,21 @@ mod tests {
         assert_eq!(Challenge::parse("Bearer "), None);
         assert_eq!(Challenge::parse(r#"Bearer service="x""#), None);
         assert!(Challenge::parse("Bearer realm=\"unterminated").is_some());
+    }
+
+    #[test]
+    fn basic_authentication_is_seen_where_it_is_offered() {
+        for (header, offered) in [
+            (r#"Basic realm="x""#, true),
+            ("basic", true),
+            (r#"Bearer realm="a, Basic b", Basic realm="y""#, true),
+            (r#"Bearer realm="a, basic b""#, false),
+            (r#"Bearer realm="https://basic/""#, false),
+            ("Basically x", false),
+            ("", false),
+        ] {
+            assert_eq!(offers_basic(header), offered, "{header}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use minidock_oci::{ConfigError, Digest};
 use minidock_store::StoreError;
 
+use crate::CredentialError;
 use crate::client::is_loopback;
 
 /// An error of pulling.
@@ -36,15 +37,31 @@ pub enum Error {
     },
     /// The image does not exist, or not for us.
     #[error(
-        "pull access denied for {image}: the repository does not exist, or may require a login{}",
+        "pull access denied for {image}: the repository does not exist, or {}{}",
+        account.as_ref().map_or_else(|| "may require a login".to_owned(), |who| format!("{who} may not have it")),
         said(detail)
     )]
     Denied {
         /// The image's name, without a tag.
         image: String,
+        /// The registry's host.
+        registry: String,
+        /// The account that was tried.
+        account: Option<String>,
         /// What the registry says about it.
         detail: Option<String>,
     },
+    /// Name and password are not those of an account.
+    #[error("the registry {registry} refuses this login{}", said(detail))]
+    LoginRefused {
+        /// The registry's host.
+        registry: String,
+        /// What it says about it.
+        detail: Option<String>,
+    },
+    /// Credentials could not be kept or forgotten.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
     /// The repository has no such tag or digest.
     #[error("manifest for {0} not found: the registry does not know this tag or digest")]
     NotFound(String),
@@ -212,7 +229,10 @@ impl Error {
             } else {
                 format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)")
             }),
-            Self::Denied { .. } => Some("check the spelling; images of a private repository cannot be pulled yet".into()),
+            Self::Denied { registry, account: None, .. } => Some(format!("check the spelling, or log in: minidock login{}", login_argument(registry))),
+            Self::Denied { registry, .. } => Some(format!("check the spelling, or log in with another account: minidock login{}", login_argument(registry))),
+            Self::LoginRefused { .. } => Some("check name and password; where the account has a second factor, a personal access token takes the password's place".into()),
+            Self::Credentials(e) => e.hint(),
             Self::NotFound(image) if image.contains('@') => Some("check the digest, and that it is of this repository".into()),
             Self::NotFound(_) => Some("check the tag; without one, `latest` is asked for".into()),
             Self::RateLimited { retry_after: Some(wait), .. } => {
@@ -226,6 +246,15 @@ impl Error {
             Self::Store(e) => e.hint(),
             _ => None,
         }
+    }
+}
+
+/// Docker Hub is where `login` goes by itself.
+fn login_argument(registry: &str) -> String {
+    if registry == "docker.io" {
+        String::new()
+    } else {
+        format!(" {registry}")
     }
 }
 

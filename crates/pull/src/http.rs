@@ -1,40 +1,61 @@
-//! Requests to one registry: scheme, tokens, retries, bounded bodies.
+//! Requests to one registry: scheme, retries, what a refusal means, bounded bodies.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use minidock_oci::Reference;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
 
 use crate::answer::{Body, Broken, Reason, retry_after};
-use crate::auth::{Challenge, Token};
+use crate::authorize::Grant;
 use crate::client::{client, is_loopback};
+use crate::credentials::{Credential, Credentials};
 use crate::error::{TransportCause, TransportKind, classify};
 use crate::{Error, Event, PullOptions, RetryPolicy};
 
-/// Bytes of a token answer. Real ones are below 10 KiB.
-const MAX_TOKEN_BODY: u64 = 256 << 10;
 /// A document has this many stall timeouts to arrive.
 const PATIENCE: u32 = 10;
 
 /// The registry of one pull.
 pub struct Registry<'a> {
-    client: Client,
-    base: RefCell<Url>,
+    pub client: Client,
+    pub base: RefCell<Url>,
     /// On loopback, until plain HTTP has been understood: it may be TLS after all.
     scheme_unproven: Cell<bool>,
     /// Host as the user knows it.
     pub host: String,
-    reference: &'a Reference,
+    pub subject: Subject,
     connect_timeout: Duration,
-    stall_timeout: Duration,
+    pub stall_timeout: Duration,
     retry: RetryPolicy,
     events: &'a (dyn Fn(Event) + Sync),
-    /// The last challenge and its token. Whoever needs a token waits for the one who is getting it.
-    token: Mutex<Option<(Challenge, Token)>>,
+    /// What the last challenge gave. Whoever needs one waits for the one who is getting it.
+    pub grant: Mutex<Option<Grant>>,
+    pub credentials: Credentials,
+    /// Looked up once, when the registry first wants to know who we are.
+    pub credential: OnceCell<Option<Credential>>,
+}
+
+/// What is asked about, for addresses and messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A repository, by the reference that was given.
+    Image(Reference),
+    /// The registry itself.
+    Registry,
+}
+
+impl Subject {
+    /// The path below `/v2/`.
+    fn path(&self) -> String {
+        match self {
+            Self::Image(reference) => format!("{}/", reference.repository()),
+            Self::Registry => String::new(),
+        }
+    }
 }
 
 /// One request.
@@ -52,11 +73,11 @@ pub struct Ask<'a> {
 
 impl<'a> Registry<'a> {
     pub fn new(
-        reference: &'a Reference,
+        host: &str,
+        subject: Subject,
         options: &PullOptions,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, Error> {
-        let host = reference.registry();
         // Docker Hub's registry is not where its name points to.
         let address = if host == "docker.io" {
             "registry-1.docker.io"
@@ -70,24 +91,30 @@ impl<'a> Registry<'a> {
             what: "address",
             problem,
         };
-        let base = format!("{scheme}://{address}/v2/{}/", reference.repository());
+        let base = format!("{scheme}://{address}/v2/{}", subject.path());
         let base = Url::parse(&base).map_err(|e| malformed(e.to_string()))?;
         Ok(Self {
             client: client(options, local)?,
             base: RefCell::new(base),
             scheme_unproven: Cell::new(local),
             host: host.to_owned(),
-            reference,
+            subject,
             connect_timeout: options.connect_timeout,
             stall_timeout: options.stall_timeout,
             retry: options.retry,
             events,
-            token: Mutex::new(None),
+            grant: Mutex::new(None),
+            credentials: options.credentials.clone(),
+            credential: OnceCell::new(),
         })
     }
 
+    /// What the user calls it.
     pub fn image(&self) -> String {
-        self.reference.familiar()
+        match &self.subject {
+            Subject::Image(reference) => reference.familiar(),
+            Subject::Registry => self.host.clone(),
+        }
     }
 
     pub fn event(&self, event: Event) {
@@ -145,93 +172,12 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// One attempt; a 401 is answered with a token, once.
-    async fn attempt(&self, ask: &Ask<'_>) -> Result<Response, Error> {
-        let known = self.known_token().await?;
-        let response = self.once(ask, known.as_deref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let challenge = response
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .find_map(Challenge::parse);
-        let Some(challenge) = challenge else {
-            return Ok(response);
-        };
-        let token = self.renew(challenge, known.as_deref()).await?;
-        self.once(ask, Some(&token)).await
-    }
-
-    /// The token in use; one that has run out is replaced before the registry refuses it.
-    async fn known_token(&self) -> Result<Option<String>, Error> {
-        let mut held = self.token.lock().await;
-        if let Some((challenge, token)) = held.as_mut()
-            && token.until <= Instant::now()
-        {
-            *token = self.fetch_token(challenge).await?;
-        }
-        Ok(held.as_ref().map(|(_, token)| token.secret.clone()))
-    }
-
-    /// Gets a token, unless somebody else did since `used` was refused.
-    async fn renew(&self, challenge: Challenge, used: Option<&str>) -> Result<String, Error> {
-        let mut held = self.token.lock().await;
-        if let Some((_, token)) = held.as_ref()
-            && Some(token.secret.as_str()) != used
-            && token.until > Instant::now()
-        {
-            return Ok(token.secret.clone());
-        }
-        let token = self.fetch_token(&challenge).await?;
-        let secret = token.secret.clone();
-        *held = Some((challenge, token));
-        Ok(secret)
-    }
-
-    async fn fetch_token(&self, challenge: &Challenge) -> Result<Token, Error> {
-        let failed = |problem: String| Error::Token {
-            image: self.image(),
-            realm: challenge.realm.clone(),
-            problem,
-        };
-        let mut url = Url::parse(&challenge.realm).map_err(|e| failed(e.to_string()))?;
-        let plain_is_fine = self.base.borrow().scheme() == "http";
-        if url.scheme() != "https" && !(plain_is_fine && url.host_str().is_some_and(is_loopback)) {
-            return Err(failed("it is not an https address".into()));
-        }
-        let scope = challenge
-            .scope
-            .clone()
-            .unwrap_or_else(|| format!("repository:{}:pull", self.reference.repository()));
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &challenge.service {
-                query.append_pair("service", service);
-            }
-            query.append_pair("scope", &scope);
-        }
-        let what = "the token";
-        let response = self.exchange(self.client.get(url), what).await?;
-        let status = response.status();
-        if !status.is_success() {
-            let error = self.refused(what, response).await;
-            // Some registries refuse here already what does not exist or is not public.
-            let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-            return Err(match error {
-                Error::Status { detail, .. } if denied => self.denied(detail),
-                error if error.is_transient() || matches!(error, Error::Denied { .. }) => error,
-                error => failed(error.to_string()),
-            });
-        }
-        let body = self.body(response, what, MAX_TOKEN_BODY).await?;
-        Token::parse(&body, Instant::now()).map_err(|problem| failed(problem.into()))
-    }
-
-    async fn once(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Response, Error> {
-        let result = self.request(ask, token).await;
+    pub async fn once(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Error> {
+        let result = self.request(ask, authorization).await;
         if !self.scheme_unproven.get() {
             return result;
         }
@@ -243,7 +189,7 @@ impl<'a> Registry<'a> {
             let changed = self.base.borrow_mut().set_scheme("https");
             self.scheme_unproven.set(false);
             return match changed {
-                Ok(()) => self.request(ask, token).await,
+                Ok(()) => self.request(ask, authorization).await,
                 Err(()) => result,
             };
         }
@@ -251,7 +197,11 @@ impl<'a> Registry<'a> {
         result
     }
 
-    async fn request(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Response, Error> {
+    async fn request(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Error> {
         let url = self.base.borrow().join(&ask.path);
         let url = url.map_err(|e| self.malformed("address", e.to_string()))?;
         let mut request = self.client.request(ask.method.clone(), url);
@@ -261,10 +211,7 @@ impl<'a> Registry<'a> {
         if ask.offset > 0 {
             request = request.header(RANGE, format!("bytes={}-", ask.offset));
         }
-        if let Some(token) = token
-            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}"))
-        {
-            value.set_sensitive(true);
+        if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
         self.exchange(request, &ask.what).await
@@ -286,7 +233,7 @@ impl<'a> Registry<'a> {
     }
 
     /// Sends, and waits for the head of the answer.
-    async fn exchange(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
+    pub async fn exchange(&self, request: RequestBuilder, what: &str) -> Result<Response, Error> {
         let limit = self.connect_timeout + self.stall_timeout;
         match timeout(limit, request.send()).await {
             Ok(result) => result.map_err(|e| self.broken(what, None, Broken::Http(e))),
@@ -329,15 +276,8 @@ impl<'a> Registry<'a> {
             && url.port_or_known_default() == base.port_or_known_default()
     }
 
-    fn denied(&self, detail: Option<String>) -> Error {
-        Error::Denied {
-            image: self.reference.familiar_name(),
-            detail,
-        }
-    }
-
     /// What an answer other than success means.
-    async fn refused(&self, what: &str, response: Response) -> Error {
+    pub async fn refused(&self, what: &str, response: Response) -> Error {
         let status = response.status();
         let registry = self.place(Some(response.url()));
         let is_here = self.is_here(response.url());
@@ -377,7 +317,7 @@ impl<'a> Registry<'a> {
     }
 
     /// Reads a body of at most `limit` bytes.
-    async fn body(&self, response: Response, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    pub async fn body(&self, response: Response, what: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let too_large = || Error::TooLarge {
             what: what.to_owned(),
             limit,

@@ -14,6 +14,7 @@
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
+//! | `credentials`, `authorize` | who we are; what is sent to be let in |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
 //! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
 //! | [`archive`] | the same from a file: `docker save`, OCI layouts |
@@ -32,8 +33,10 @@
 mod answer;
 pub mod archive;
 mod auth;
+mod authorize;
 mod blobs;
 mod client;
+mod credentials;
 mod error;
 mod http;
 mod manifest;
@@ -46,10 +49,11 @@ use futures_util::stream::{self, TryStreamExt};
 use minidock_oci::{Digest, Platform, Reference};
 use minidock_store::{Found, ImageRecord, Store, Writer};
 
+pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
 pub use retry::RetryPolicy;
 
-use http::Registry;
+use http::{Ask, Registry, Subject};
 use manifest::Resolved;
 
 /// How to pull.
@@ -67,6 +71,8 @@ pub struct PullOptions {
     pub retry: RetryPolicy,
     /// Certificates (DER) that are trusted beside the system's.
     pub extra_roots: Vec<Vec<u8>>,
+    /// Where to look for who we are.
+    pub credentials: Credentials,
 }
 
 impl Default for PullOptions {
@@ -78,6 +84,7 @@ impl Default for PullOptions {
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             extra_roots: Vec::new(),
+            credentials: Credentials::default(),
         }
     }
 }
@@ -119,6 +126,13 @@ pub enum Event {
         /// Its blob.
         layer: Digest,
     },
+    /// Credentials could not be read; the registry is asked without.
+    NoCredentials {
+        /// For which registry.
+        registry: String,
+        /// Why not.
+        why: String,
+    },
     /// Something failed that may go better the next time.
     Retrying {
         /// What is tried again.
@@ -159,7 +173,12 @@ pub fn pull(
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
-        let registry = Registry::new(reference, options, events)?;
+        let registry = Registry::new(
+            reference.registry(),
+            Subject::Image(reference.clone()),
+            options,
+            events,
+        )?;
         if let Some(pulled) = up_to_date(store, &registry, reference, options).await? {
             events(Event::Resolved {
                 reference: reference.clone(),
@@ -176,6 +195,36 @@ pub fn pull(
     // Waits for the threads that make files: when this function returns, nothing is being written any more.
     drop(runtime);
     result
+}
+
+/// Checks a login with its registry, and keeps it.
+///
+/// # Errors
+/// When the registry cannot be reached or refuses it, or it cannot be kept.
+pub fn login(
+    registry: &str,
+    login: &Credential,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<Kept, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(async {
+        let at = Registry::new(registry, Subject::Registry, options, events)?;
+        // Not what is known already: this one.
+        let _ = at.credential.set(Some(login.clone()));
+        let ask = Ask {
+            method: reqwest::Method::GET,
+            path: String::new(),
+            what: "the login".to_owned(),
+            accept: &[],
+            offset: 0,
+        };
+        at.send(&ask).await
+    })?;
+    Ok(options.credentials.store(registry, login)?)
 }
 
 /// Whether the store has what the registry has: one HEAD request tells.

@@ -1,13 +1,13 @@
 //! HTTP/1.1, as much as a registry's clients use.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use minidock_oci::Digest;
 
-use crate::{Fault, Shared};
+use crate::{Fault, Login, Shared};
 
 /// A request as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Request {
     pub range: Option<String>,
     /// The `Accept` header.
     pub accept: Option<String>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 struct Answer {
@@ -81,12 +83,16 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
         authorization: None,
         range: None,
         accept: None,
+        body: Vec::new(),
     };
+    let mut length = 0;
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         let line = line.trim_end();
         if line.is_empty() {
+            request.body = vec![0; length];
+            reader.read_exact(&mut request.body).ok()?;
             return Some(request);
         }
         let (name, value) = line.split_once(": ")?;
@@ -94,6 +100,10 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
             "authorization" => &mut request.authorization,
             "range" => &mut request.range,
             "accept" => &mut request.accept,
+            "content-length" => {
+                length = value.parse().ok()?;
+                continue;
+            }
             _ => continue,
         };
         *field = Some(value.to_owned());
@@ -138,15 +148,27 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
     }
 }
 
-/// An anonymous token for the scope that was asked for.
+/// A token for the scope that was asked for.
 fn token(request: &Request, shared: &Shared) -> Answer {
-    let scope = request
-        .path
+    let form = String::from_utf8_lossy(&request.body).into_owned();
+    match &*shared.login.lock().unwrap() {
+        Some(Login::Password(pair)) if request.authorization.as_ref() != Some(pair) => {
+            return Answer::error(401, "UNAUTHORIZED");
+        }
+        Some(Login::Identity(secret))
+            if request.method != "POST"
+                || !form.contains("grant_type=refresh_token")
+                || !form.contains(&format!("refresh_token={secret}")) =>
+        {
+            return Answer::error(401, "UNAUTHORIZED");
+        }
+        _ => {}
+    }
+    let asked = format!("{}&{form}", request.path);
+    let scope = asked
         .split(['?', '&'])
         .find_map(|pair| pair.strip_prefix("scope="));
-    let Some(scope) = scope else {
-        return Answer::error(400, "NO_SCOPE");
-    };
+    let scope = scope.unwrap_or_default();
     let scope = scope.replace("%3A", ":").replace("%2F", "/");
     let mut tokens = shared.tokens.lock().unwrap();
     let Some(tokens) = tokens.as_mut() else {
@@ -165,6 +187,12 @@ fn token(request: &Request, shared: &Shared) -> Answer {
 
 /// The refusal of a request without a token that fits.
 fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
+    if let Some(Login::Basic(pair)) = &*shared.login.lock().unwrap() {
+        return (request.authorization.as_ref() != Some(pair)).then(|| {
+            Answer::error(401, "UNAUTHORIZED")
+                .header("WWW-Authenticate", "Basic realm=\"registry\"")
+        });
+    }
     let tokens = shared.tokens.lock().unwrap();
     let tokens = tokens.as_ref()?;
     let given = request
@@ -174,7 +202,10 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
     let path = request.path.trim_start_matches("/v2/");
     let repository = path.split("/manifests/").next().unwrap();
     let repository = repository.split("/blobs/").next().unwrap();
-    let scope = format!("repository:{repository}:pull");
+    let scope = match repository {
+        "/v2/" | "" => String::new(),
+        repository => format!("repository:{repository}:pull"),
+    };
     let fits = tokens
         .iter()
         .any(|(token, of)| Some(token.as_str()) == given && *of == scope);
@@ -183,9 +214,12 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
         return None;
     }
     let mut value = format!(
-        "Bearer realm=\"http://{}/token\",service=\"registry.docker.io\",scope=\"{scope}\"",
+        "Bearer realm=\"http://{}/token\",service=\"registry.docker.io\"",
         shared.main
     );
+    if !scope.is_empty() {
+        value.push_str(&format!(",scope=\"{scope}\""));
+    }
     if fits {
         // Docker Hub hands out tokens for what does not exist or is private, and then refuses them.
         value.push_str(",error=\"insufficient_scope\"");

@@ -58,6 +58,17 @@ struct Content {
     blobs: HashMap<String, Vec<u8>>,
 }
 
+/// What a registry asks for. The header value is compared as it is.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// `Basic …` with every request.
+    Basic(String),
+    /// `Basic …` for a token.
+    Password(String),
+    /// This refresh token for a token.
+    Identity(String),
+}
+
 #[derive(Debug)]
 struct Shared {
     content: Mutex<Content>,
@@ -67,6 +78,8 @@ struct Shared {
     tokens: Mutex<Option<Vec<(String, String)>>>,
     /// Repositories that no token opens.
     denied: Mutex<HashSet<String>>,
+    /// Who is let in; `None`: everybody.
+    login: Mutex<Option<Login>>,
     /// Whether the other host saw credentials.
     leaked: AtomicBool,
     main: SocketAddr,
@@ -93,6 +106,7 @@ impl Registry {
             plans: Mutex::default(),
             tokens: Mutex::new(None),
             denied: Mutex::default(),
+            login: Mutex::default(),
             leaked: AtomicBool::new(false),
             main: main.local_addr().unwrap(),
             other: other.local_addr().unwrap(),
@@ -144,6 +158,11 @@ impl Registry {
         if let Some(tokens) = &mut *self.shared.tokens.lock().unwrap() {
             tokens.clear();
         }
+    }
+
+    /// Lets in only who has this.
+    pub fn require(&self, login: Login) {
+        *self.shared.login.lock().unwrap() = Some(login);
     }
 
     /// Makes a repository private: no anonymous token opens it.

@@ -3,6 +3,7 @@
 
 mod docker_registry;
 mod lies;
+mod login;
 mod protocol;
 mod weather;
 mod world;
