@@ -18,6 +18,7 @@ mod id_maps;
 mod images;
 mod isolation;
 mod load;
+mod login;
 mod pull;
 mod readme;
 mod run;

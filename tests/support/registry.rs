@@ -14,11 +14,27 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one with an empty storage in the context's folder; `None`, and a word why, when the
+    /// Starts one with its storage in the context's folder; `None`, and a word why, when the
     /// package is not installed.
     pub fn start(cx: &Context) -> Option<Self> {
+        Self::start_with(cx, "")
+    }
+
+    /// Starts one for the account `me` with the password `open sesame`, on the storage of the context's other ones.
+    pub fn start_private(cx: &Context) -> Option<Self> {
+        let accounts = cx.dir.join("htpasswd");
+        let hash = "me:$2b$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";
+        fs::write(&accounts, hash).unwrap();
+        let path = accounts.display();
+        Self::start_with(
+            cx,
+            &format!("auth: {{htpasswd: {{realm: here, path: {path}}}}}\n"),
+        )
+    }
+
+    fn start_with(cx: &Context, more: &str) -> Option<Self> {
         let config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:0}}\n",
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:0}}\n{more}",
             cx.dir.join("registry").display()
         );
         let config_path = cx.dir.join("registry.yml");

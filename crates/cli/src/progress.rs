@@ -95,7 +95,11 @@ impl Progress {
 
 /// Progress is a courtesy: a closed stream must not stop the pull.
 fn write_line(stream: Stream, line: &str) {
-    let line = format!("{line}\n");
+    // Reasons come from registries and credential helpers, and shall not steer the terminal.
+    let shown = line
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let line: String = shown.chain(['\n']).collect();
     let _ = match stream {
         Stream::Stdout => io::stdout().write_all(line.as_bytes()),
         Stream::Stderr => io::stderr().write_all(line.as_bytes()),
@@ -115,6 +119,9 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::AlreadyExists { layer } => format!("{}: Already exists", layer.short()),
         Event::Complete { layer } => format!("{}: Pull complete", layer.short()),
+        Event::NoCredentials { registry, why } => {
+            format!("{registry}: asked without an account: {why}")
+        }
         Event::Retrying { what, why, delay } => {
             format!("{what}: Retrying in {:.0?}: {why}", delay)
         }

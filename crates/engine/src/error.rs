@@ -18,6 +18,9 @@ pub enum Error {
     /// The registry or the archive could not be had.
     #[error(transparent)]
     Pull(#[from] minidock_pull::Error),
+    /// Credentials could not be read, kept or forgotten.
+    #[error(transparent)]
+    Credentials(#[from] minidock_pull::CredentialError),
     /// An archive could not be loaded.
     #[error(transparent)]
     Load(#[from] minidock_pull::archive::Error),
@@ -123,6 +126,7 @@ impl Error {
         match self {
             Self::Store(e) => e.hint(),
             Self::Pull(e) => e.hint(),
+            Self::Credentials(e) => e.hint(),
             Self::Load(e) => e.hint(),
             Self::Run(e) => e.hint(),
             Self::NoRanges { map: "ranges", .. } => Some(

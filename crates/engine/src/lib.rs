@@ -31,11 +31,24 @@ pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ContainerLine, familiar};
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
-pub use minidock_pull::{Event, PullOptions, Pulled};
+pub use minidock_pull::{Credential, Credentials, Event, Kept, PullOptions, Pulled};
 pub use minidock_store::{ContainerState, IdExtent, ImageRecord, StoreError};
 pub use remove::Removed;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
+
+/// Checks a login with its registry, and keeps it where [`PullOptions::credentials`] says.
+///
+/// # Errors
+/// When the registry cannot be reached or refuses it, or it cannot be kept.
+pub fn login(
+    registry: &str,
+    credential: &Credential,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<Kept, Error> {
+    Ok(minidock_pull::login(registry, credential, options, events)?)
+}
 
 /// An open store and what the caller may do with it.
 #[derive(Debug)]

@@ -56,6 +56,11 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Whether a text can be the registry of a reference: a host name or address, with or without a port.
+    pub fn check_registry(text: &str) -> bool {
+        !text.is_empty() && is_registry(text)
+    }
+
     /// Host and port as in the reference: `docker.io`, `127.0.0.1:5000`, `[::1]:5000`.
     pub fn registry(&self) -> &str {
         &self.registry

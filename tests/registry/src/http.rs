@@ -346,7 +346,7 @@ fn linger(mut stream: &TcpStream, bytes: &mut dyn Iterator<Item = u8>, shared: &
         {
             return;
         }
-        match std::io::Read::read(&mut stream, &mut [0]) {
+        match Read::read(&mut stream, &mut [0]) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             _ => return,
         }

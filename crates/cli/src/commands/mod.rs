@@ -6,6 +6,7 @@ mod common;
 mod doctor;
 mod images;
 mod load;
+mod login;
 mod ps;
 mod pull;
 mod rm;
@@ -65,6 +66,10 @@ verbs! {
     Doctor(doctor::DoctorArgs) => doctor::doctor,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
+    /// Authenticate to a registry
+    Login(login::LoginArgs) => login::login,
+    /// Log out from a registry
+    Logout(login::LogoutArgs) => login::logout,
     /// Remove one or more containers
     Rm(rm::RmArgs) => rm::rm,
     /// Remove one or more images

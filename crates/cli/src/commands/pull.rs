@@ -72,7 +72,7 @@ fn bring(
 ) -> Result<Pulled, Failure> {
     let options = PullOptions {
         platform: platform.cloned(),
-        ..PullOptions::default()
+        ..place.pull_options()
     };
     let pulled = place
         .engine()?
