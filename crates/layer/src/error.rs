@@ -114,6 +114,9 @@ pub enum Error {
         /// Ours.
         known: u32,
     },
+    /// An archive of files could not be written.
+    #[error("cannot write the archive")]
+    WriteArchive(#[source] io::Error),
     /// Symlinks without end.
     #[error("{0:?} in the image leads through too many symbolic links")]
     Loop(String),
@@ -129,7 +132,7 @@ impl Error {
             )
         };
         match self {
-            Self::File { source, .. } | Self::Blob(source) | Self::WriteAside(source)
+            Self::File { source, .. } | Self::Blob(source) | Self::WriteAside(source) | Self::WriteArchive(source)
                 if storage(source) =>
             {
                 Some("free some space, or use a store on another disk with --root DIR".into())

@@ -16,15 +16,18 @@
 //! is bounded whatever the layer's size.
 
 pub mod aside;
+pub mod change;
 mod complete;
 mod decode;
 mod error;
 mod extract;
 mod lookup;
+pub mod merged;
 mod pipeline;
 mod remove;
 mod tar_reader;
 mod walk;
+pub mod write;
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
