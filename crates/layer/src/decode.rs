@@ -7,6 +7,9 @@ use crate::Error;
 /// Largest zstd window that is accepted: 128 MiB, as in `zstd --long=27`.
 const MAX_WINDOW_LOG: u32 = 27;
 
+/// Longest magic that is told apart, in bytes.
+const MAGIC: usize = 6;
+
 /// Decompresses gzip (all members), zstd (all frames) or nothing.
 ///
 /// # Errors
@@ -14,8 +17,11 @@ const MAX_WINDOW_LOG: u32 = 27;
 pub fn decompress<'r>(
     mut reader: impl BufRead + Send + 'r,
 ) -> Result<Box<dyn Read + Send + 'r>, Error> {
-    let magic = reader.fill_buf().map_err(Error::Read)?;
-    Ok(match magic {
+    // A pipe or a network may bring the first bytes one by one, so what is there at first is not enough to tell.
+    let mut magic = [0; MAGIC];
+    let have = read_full(&mut reader, &mut magic).map_err(Error::Read)?;
+    let reader = io::Cursor::new(magic).take(have as u64).chain(reader);
+    Ok(match &magic[..have] {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd_decoder(reader)?,
         // Skippable frames may come before the first real one.
@@ -47,4 +53,47 @@ pub fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(have)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write};
+
+    use super::*;
+
+    /// One byte a read.
+    struct Drip<'a>(&'a [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let n = self.0.len().min(buffer.len()).min(1);
+            buffer[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn a_compression_is_told_however_slowly_its_magic_comes() {
+        let text = b"some text, some more text, some text again";
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text).unwrap();
+        let zstd = zstd::encode_all(&text[..], 1).unwrap();
+        for (stored, plain) in [
+            (gzip.finish().unwrap().as_slice(), &text[..]),
+            (&zstd, text),
+            (text, text),
+            (b"abc", b"abc"),
+            (b"", b""),
+        ] {
+            let mut read = Vec::new();
+            let mut plain_reader = decompress(BufReader::new(Drip(stored))).unwrap();
+            plain_reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, plain);
+        }
+        for unsupported in [&b"\xfd7zXZ\0..."[..], b"BZh9..."] {
+            let result = decompress(BufReader::new(Drip(unsupported)));
+            assert!(matches!(result, Err(Error::UnsupportedCompression(_))));
+        }
+    }
 }
