@@ -17,6 +17,7 @@
 
 pub mod aside;
 pub mod change;
+mod compare;
 mod complete;
 mod decode;
 mod error;
@@ -34,6 +35,7 @@ use std::os::fd::BorrowedFd;
 
 use minidock_oci::{DiffId, Digest};
 
+pub use compare::{Differences, compare};
 pub use complete::complete;
 pub use decode::decompress;
 pub use error::Error;

@@ -92,7 +92,7 @@ impl ImageRecord {
             .ok()
     }
 
-    fn from_descriptor(descriptor: &Descriptor) -> Option<Self> {
+    pub(crate) fn from_descriptor(descriptor: &Descriptor) -> Option<Self> {
         let annotations = descriptor.annotations().as_ref()?;
         let get = |key: &str| annotations.get(key).cloned();
         Some(Self {
@@ -156,6 +156,12 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Puts another index in the place of a damaged one.
+    pub(crate) fn replace_index(&self, records: &[ImageRecord]) -> Result<(), StoreError> {
+        let _lock = Lock::wait(&self.lock_file("index"), LockMode::Exclusive)?;
+        write(&self.tmp(), &self.path("index.json"), records)
     }
 
     /// Changes the index under its lock.

@@ -133,13 +133,7 @@ impl Writer {
         for (diff_id, chain_id) in diff_ids.iter().zip(&chain) {
             let pending = self.pending().remove(chain_id);
             if let Some(pending) = pending {
-                let tree = open_dir(&pending.folder.join("fs"))?;
-                let below: Vec<_> = lower.iter().rev().map(AsFd::as_fd).collect();
-                minidock_layer::complete(tree.as_fd(), &pending.needs, &below, &self.options())
-                    .map_err(|source| StoreError::Layer {
-                        digest: diff_id.0.clone(),
-                        source: Box::new(source),
-                    })?;
+                self.complete(&pending.folder, &pending.needs, &lower, diff_id)?;
                 self.sync()?;
                 self.publish_folder(&pending.folder, &chain_id.0)?;
             }
@@ -149,6 +143,67 @@ impl Writer {
             lower.push(open_dir(&folder.join("fs"))?);
         }
         Ok(())
+    }
+
+    /// Unpacks a known blob once more, into a folder of this session, to compare it with what is in the store. Returns the
+    /// folder, and whether the layer can be understood without those below it.
+    pub(crate) fn unpack_again(
+        &self,
+        request: &LayerRequest<'_>,
+        lower: &[PathBuf],
+    ) -> Result<(PathBuf, LayerInfo, bool), StoreError> {
+        let name = format!("layer-{}", request.diff_id.0.hex());
+        let txn = LayerTxn {
+            writer: self,
+            blob: request.blob.clone(),
+            blob_size: request.blob_size,
+            diff_id: request.diff_id.clone(),
+            chain_id: request.chain_id.clone(),
+            _lock: Lock::wait(&self.store.lock_file(&name), LockMode::Exclusive)?,
+        };
+        let path = self.store.blob_path(request.blob);
+        let file = File::open(&path).map_err(StoreError::io("read", &path))?;
+        let folder = self.temporary();
+        make_dir(&folder)?;
+        let unpacked = txn.unpack_into(&folder, Box::new(file), None)?;
+        let alone = unpacked.needs_lower.is_empty();
+        if !alone {
+            let lower = lower.iter().map(|folder| open_dir(&folder.join("fs")));
+            let lower = lower.collect::<Result<Vec<_>, _>>()?;
+            self.complete(&folder, &unpacked.needs_lower, &lower, request.diff_id)?;
+        }
+        let info = self.store.layer_info(&folder)?;
+        Ok((folder, info, alone))
+    }
+
+    /// Puts a folder of this session into the place of a damaged layer.
+    pub(crate) fn replace_layer(&self, fresh: &Path, place: &Path) -> Result<(), StoreError> {
+        self.sync()?;
+        let damaged = self.temporary();
+        match std::fs::rename(place, &damaged) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", place)(e));
+            }
+            _ => {}
+        }
+        std::fs::rename(fresh, place).map_err(StoreError::io("publish", place))
+    }
+
+    fn complete(
+        &self,
+        folder: &Path,
+        needs: &NeedsLower,
+        lower: &[OwnedFd],
+        diff_id: &DiffId,
+    ) -> Result<(), StoreError> {
+        let tree = open_dir(&folder.join("fs"))?;
+        let below: Vec<_> = lower.iter().rev().map(AsFd::as_fd).collect();
+        minidock_layer::complete(tree.as_fd(), needs, &below, &self.options()).map_err(|source| {
+            StoreError::Layer {
+                digest: diff_id.0.clone(),
+                source: Box::new(source),
+            }
+        })
     }
 
     fn options(&self) -> Options {

@@ -35,6 +35,7 @@
 //!   deletes what nothing refers to any more.
 //! - `index.json` and every `state.json` are replaced by rename: readers take no lock.
 
+mod check;
 mod collect;
 mod container;
 mod error;
@@ -49,6 +50,7 @@ mod session;
 mod tmp;
 mod trash;
 
+pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
 pub use container::{Container, ContainerState, NewContainer, Status};
 pub use error::StoreError;

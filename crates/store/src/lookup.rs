@@ -101,7 +101,7 @@ impl ImageLayers {
         })
     }
 
-    fn file(store: &Store, image: &Digest) -> PathBuf {
+    pub(crate) fn file(store: &Store, image: &Digest) -> PathBuf {
         store.path("images").join(format!("{}.json", image.hex()))
     }
 

@@ -154,6 +154,16 @@ impl Store {
         Ok(version)
     }
 
+    /// Writes `version.json` anew, where it is damaged.
+    pub(crate) fn rewrite_version(root: &Path, id_map: IdMap) -> Result<(), StoreError> {
+        let version = Version {
+            format: FORMAT,
+            id_map,
+        };
+        let path = root.join("version.json");
+        replace_json(&root.join("tmp"), &path, &version, Durability::Durable)
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root

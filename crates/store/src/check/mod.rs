@@ -1,0 +1,246 @@
+//! Verifying a whole store, and repairing what can be.
+//!
+//! - Every blob is hashed. Each layer's blob is unpacked once more below `tmp/` and the result compared with the layer's
+//!   folder, which needs no second reading of tars and whiteouts, and has the repair at hand. So the largest layer must fit
+//!   on the disk once more; memory is bounded by the names of images and layers.
+//! - What is derived (`images/`, `diffs/`, `layers/`, links in `names/`) is made anew. An image whose manifest, config or
+//!   layer blob is lost is removed, since only its registry or archive has these bytes. What a container wrote is never
+//!   removed.
+//! - A session pins all that is looked at, so that others can go on working meanwhile.
+
+mod containers;
+mod images;
+mod index;
+mod layers;
+mod strays;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use minidock_oci::Digest;
+
+use crate::session::Pin;
+use crate::{IdMap, ImageRecord, Store, StoreError, Writer};
+
+/// Something in the store that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which file or folder, relative to the store.
+    pub subject: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// The images and containers that suffer from it.
+    pub affects: Vec<String>,
+    /// What was done about it.
+    pub repair: Option<String>,
+}
+
+/// What happens during a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckEvent {
+    /// A layer or blob is being read.
+    Reading {
+        /// Which, relative to the store.
+        subject: String,
+    },
+    /// Something is wrong.
+    Found(Finding),
+}
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Images.
+    pub images: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Containers.
+    pub containers: u64,
+    /// What was wrong.
+    pub problems: u64,
+    /// Of these, what is right now.
+    pub repaired: u64,
+    /// Blobs, layers and unfinished work that nothing refers to; the next collection takes them.
+    pub left_over: u64,
+}
+
+impl Store {
+    /// Checks the store in `root`, and repairs what can be if `repair`.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, or its content cannot be read for another reason than damage: no permission, no
+    /// space to unpack the largest layer once more.
+    pub fn check(
+        root: &Path,
+        id_map: IdMap,
+        repair: bool,
+        events: &mut dyn FnMut(CheckEvent),
+    ) -> Result<Checked, StoreError> {
+        let mut report = Report {
+            events,
+            done: Checked::default(),
+        };
+        let store = match Self::open(root, id_map) {
+            Err(StoreError::Damaged { path, problem }) if path.ends_with("version.json") => {
+                let repaired = repair.then(|| "written anew".to_owned());
+                report.found(relative(root, &path), problem, Vec::new(), repaired);
+                if !repair {
+                    return Ok(report.done);
+                }
+                Self::rewrite_version(root, id_map)?;
+                Self::open(root, id_map)?
+            }
+            result => result?,
+        };
+        index::check(&store, repair, &mut report)?;
+        let writer = store.writer()?;
+        let records = pin_all(&store, &writer)?;
+        let mut check = Check {
+            store: &store,
+            writer: &writer,
+            repair,
+            report,
+            blobs: HashSet::new(),
+            layers: HashMap::new(),
+            users: containers::users(&store)?,
+        };
+        check.images(&records)?;
+        check.strays()?;
+        check.containers()?;
+        let mut done = check.report.done;
+        if repair && done.left_over > 0 {
+            drop(writer);
+            store.collect()?;
+            done.left_over = 0;
+        }
+        Ok(done)
+    }
+}
+
+/// Reads the index and pins all of it, so that nobody takes away what is being looked at.
+fn pin_all(store: &Store, writer: &Writer) -> Result<Vec<ImageRecord>, StoreError> {
+    loop {
+        let records = store.images()?;
+        for record in &records {
+            writer.pin(&[Pin::Blob(&record.image_id), Pin::Blob(&record.manifest)])?;
+            let (Ok(config), Ok(manifest)) = (
+                store.image_config(&record.image_id),
+                images::manifest(store, record),
+            ) else {
+                continue;
+            };
+            for (diff_id, chain_id) in images::stack(&config) {
+                writer.pin(&[Pin::Layer(&diff_id.0), Pin::Layer(&chain_id.0)])?;
+            }
+            for (blob, _) in images::layers(&manifest) {
+                writer.pin(&[Pin::Blob(&blob)])?;
+            }
+        }
+        // What was removed before it was pinned is no longer in the index either.
+        if store.images()? == records {
+            return Ok(records);
+        }
+    }
+}
+
+struct Report<'a> {
+    events: &'a mut dyn FnMut(CheckEvent),
+    done: Checked,
+}
+
+impl Report<'_> {
+    fn found(
+        &mut self,
+        subject: String,
+        problem: impl Into<String>,
+        affects: Vec<String>,
+        repair: Option<String>,
+    ) {
+        self.done.problems += 1;
+        self.done.repaired += u64::from(repair.is_some());
+        (self.events)(CheckEvent::Found(Finding {
+            subject,
+            problem: problem.into(),
+            affects,
+            repair,
+        }));
+    }
+
+    fn reading(&mut self, subject: &str) {
+        (self.events)(CheckEvent::Reading {
+            subject: subject.to_owned(),
+        });
+    }
+}
+
+/// What became of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Blob and files are right, or right again.
+    Good,
+    /// The blob is right, the files are not.
+    Damaged,
+    /// The blob is lost.
+    Lost,
+}
+
+/// How something can be made right, and how that is told.
+struct Repair<'a> {
+    done: &'a str,
+    act: &'a mut dyn FnMut() -> Result<(), StoreError>,
+}
+
+impl<'a> Repair<'a> {
+    fn new(done: &'a str, act: &'a mut dyn FnMut() -> Result<(), StoreError>) -> Self {
+        Self { done, act }
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    store: &'a Store,
+    writer: &'a Writer,
+    repair: bool,
+    report: Report<'a>,
+    /// Blobs that were looked at, or are removed with their image.
+    blobs: HashSet<Digest>,
+    /// Layer folders that were looked at.
+    layers: HashMap<PathBuf, Verdict>,
+    /// Which containers use a layer, by its folder relative to the store.
+    users: BTreeMap<String, Vec<containers::User>>,
+}
+
+impl Check<'_> {
+    /// Reports, and repairs if that is wanted and possible.
+    fn found(
+        &mut self,
+        path: &Path,
+        problem: impl Into<String>,
+        affects: Vec<String>,
+        repair: Option<Repair<'_>>,
+    ) -> Result<(), StoreError> {
+        let done = match repair {
+            Some(repair) if self.repair => {
+                (repair.act)()?;
+                Some(repair.done.to_owned())
+            }
+            _ => None,
+        };
+        let subject = relative(self.store.root(), path);
+        self.report.found(subject, problem, affects, done);
+        Ok(())
+    }
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    std::fs::remove_file(path).map_err(StoreError::io("remove", path))
+}
