@@ -93,6 +93,22 @@ impl Ids {
         Ok(store)
     }
 
+    /// The map of a store that does not say it any more: what is wanted, or else what its files show.
+    ///
+    /// # Errors
+    /// When the caller cannot have that map.
+    pub fn guess(&self, root: &Path, choice: IdMapChoice) -> Result<IdMapping, Error> {
+        self.choose(match choice {
+            IdMapChoice::Auto if self.outside.id_map() == IdMap::Single => {
+                match Store::has_files_of_others(root) {
+                    true => IdMapChoice::Ranges,
+                    false => IdMapChoice::Single,
+                }
+            }
+            choice => choice,
+        })
+    }
+
     /// The map of a new store.
     fn choose(&self, choice: IdMapChoice) -> Result<IdMapping, Error> {
         let plain = self.outside.id_map();

@@ -5,6 +5,7 @@
 //! beside the command line. What a flag means is decided in pure functions ([`spec::build`],
 //! [`user::resolve`]); [`Engine`] brings them together with the store, the registries and the kernel.
 
+mod check;
 pub mod doctor;
 mod error;
 mod host;
@@ -32,7 +33,9 @@ pub use images::{ContainerLine, familiar};
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
 pub use minidock_pull::{Credential, Credentials, Event, Kept, PullOptions, Pulled};
-pub use minidock_store::{ContainerState, IdExtent, ImageRecord, StoreError};
+pub use minidock_store::{
+    CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,
+};
 pub use remove::Removed;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::walk::{is_whiteout, stat};
 
+const TIME: &str = "has another time";
 const BUFFER: usize = 128 << 10;
 /// The kernel's limit for names and for values (xattr(7)).
 const XATTR: usize = 64 << 10;
@@ -65,9 +66,11 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn differs(&mut self, path: &[u8], how: &'static str) {
         self.found.count += 1;
-        self.found
-            .first
-            .get_or_insert_with(|| (String::from_utf8_lossy(path).into_owned(), how));
+        // What changed in a folder changed its time as well, and says more.
+        let told = self.found.first.as_ref();
+        if told.is_none_or(|(_, known)| *known == TIME && how != TIME) {
+            self.found.first = Some((String::from_utf8_lossy(path).into_owned(), how));
+        }
     }
 
     fn folder(&mut self, path: &[u8]) -> Result<(), Error> {
@@ -123,7 +126,7 @@ impl Comparison<'_> {
         } else if kind != FileType::Directory && !self.same_links(&is, &should) {
             Some("is linked otherwise")
         } else if !is_whiteout(&should) && time(&is) != time(&should) {
-            Some("has another time")
+            Some(TIME)
         } else if kind == FileType::Symlink && target(have, name) != target(want, name) {
             Some("leads elsewhere")
         } else if kind == FileType::RegularFile && is.st_size != should.st_size {
@@ -134,10 +137,11 @@ impl Comparison<'_> {
         } else {
             None
         };
-        match how {
-            Some(how) => self.differs(&path, how),
-            None if kind == FileType::Directory => self.todo.push(path),
-            None => {}
+        if let Some(how) = how {
+            self.differs(&path, how);
+        }
+        if kind == FileType::Directory && how.is_none_or(|how| how == TIME) {
+            self.todo.push(path);
         }
         Ok(())
     }

@@ -54,6 +54,17 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Something else is in the folder.
+    #[error("{} is not empty and no minidock store", _0.display())]
+    NotAStore(PathBuf),
+    /// Others may change what is in the store.
+    #[error("others can write into the store {} (its mode is {mode:03o})", path.display())]
+    Open {
+        /// The store.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// The store was made by a later release.
     #[error("the store {} has format {found}; this minidock knows format {known}", path.display())]
     Format {
@@ -141,6 +152,14 @@ impl StoreError {
                 _ => None,
             },
             Self::Layer { source, .. } => source.hint(),
+            Self::Damaged { .. } => {
+                Some("see what else is wrong with `minidock system check`; with --repair, it repairs what can be".into())
+            }
+            Self::NotAStore(_) => Some("choose an empty or new folder".into()),
+            Self::Open { path, .. } => Some(format!(
+                "if you trust what is in it: `chmod go-w {}`",
+                path.display()
+            )),
             Self::Format { .. } => {
                 Some("use the newer minidock, or another store with --root".into())
             }

@@ -15,7 +15,7 @@ use crate::{IdMap, IdMapping, StoreError};
 const FORMAT: u64 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Version {
+pub(crate) struct Version {
     format: u64,
     #[serde(flatten)]
     ids: IdMapping,
@@ -28,7 +28,8 @@ pub struct Store {
     ids: IdMapping,
 }
 
-const FOLDERS: [&str; 13] = [
+/// All folders of a store, parents first.
+pub(crate) const FOLDERS: [&str; 13] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -92,17 +93,7 @@ impl Store {
                 known: FORMAT,
             });
         }
-        let owner = std::fs::metadata(root)
-            .map_err(StoreError::io("open", root))?
-            .uid();
-        let caller = rustix::process::geteuid().as_raw();
-        if owner != caller {
-            return Err(StoreError::Owner {
-                path: root.to_owned(),
-                owner,
-                caller,
-            });
-        }
+        check_folder(root)?;
         Ok(Self {
             root: root.to_owned(),
             ids: version.ids,
@@ -116,15 +107,17 @@ impl Store {
             .mode(0o700)
             .create(root)
             .map_err(StoreError::io("create the store", root))?;
+        check_owner(root)?;
         let occupied = std::fs::read_dir(root)
             .map_err(StoreError::io("open", root))?
             .flatten()
             .any(|e| !e.file_name().to_str().is_some_and(is_ours));
         if occupied {
-            return Err(StoreError::Damaged {
-                path: root.to_owned(),
-                problem: "it holds files, but is no minidock store (it has no version.json); choose an empty folder".into(),
-            });
+            return Err(StoreError::NotAStore(root.to_owned()));
+        }
+        // An empty folder that was there already may be open to others.
+        if mode(root)? & 0o077 != 0 {
+            Self::close_to_others(root)?;
         }
         for folder in FOLDERS {
             make_dir(&root.join(folder))?;
@@ -133,35 +126,19 @@ impl Store {
         if let Some(version) = read_json(&root.join("version.json"))? {
             return Ok(version);
         }
-        let tmp = root.join("tmp");
-        replace(
-            &tmp,
-            &root.join("oci-layout"),
-            br#"{"imageLayoutVersion":"1.0.0"}"#,
-            Durability::Durable,
-        )?;
-        let version = Version {
-            format: FORMAT,
-            ids: ids.clone(),
-        };
+        // Blobs without a version are no new store, but one that lost it; the index may be gone as well.
+        if ["blobs/sha256", "containers"]
+            .iter()
+            .any(|f| !is_empty(&root.join(f)))
+        {
+            return Err(StoreError::Damaged {
+                path: root.join("version.json"),
+                problem: "it is missing".into(),
+            });
+        }
+        write_layout(root)?;
         crate::index::write_empty(root)?;
-        replace_json(
-            &tmp,
-            &root.join("version.json"),
-            &version,
-            Durability::Durable,
-        )?;
-        Ok(version)
-    }
-
-    /// Writes `version.json` anew, where it is damaged.
-    pub(crate) fn rewrite_version(root: &Path, id_map: IdMap) -> Result<(), StoreError> {
-        let version = Version {
-            format: FORMAT,
-            id_map,
-        };
-        let path = root.join("version.json");
-        replace_json(&root.join("tmp"), &path, &version, Durability::Durable)
+        write_version(root, ids)
     }
 
     /// The folder.
@@ -215,5 +192,58 @@ impl Store {
 
     pub(crate) fn lock_file(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
+    }
+}
+
+/// Writes `oci-layout`, which tells other tools that this is an OCI image layout.
+pub(crate) fn write_layout(root: &Path) -> Result<(), StoreError> {
+    let bytes = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    let path = root.join("oci-layout");
+    replace(&root.join("tmp"), &path, bytes, Durability::Durable)
+}
+
+pub(crate) fn write_version(root: &Path, ids: &IdMapping) -> Result<Version, StoreError> {
+    let version = Version {
+        format: FORMAT,
+        ids: ids.clone(),
+    };
+    let path = root.join("version.json");
+    replace_json(&root.join("tmp"), &path, &version, Durability::Durable)?;
+    Ok(version)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn mode(root: &Path) -> Result<u32, StoreError> {
+    let meta = std::fs::metadata(root).map_err(StoreError::io("open", root))?;
+    Ok(meta.mode() & 0o7777)
+}
+
+fn check_owner(root: &Path) -> Result<(), StoreError> {
+    let owner = std::fs::metadata(root)
+        .map_err(StoreError::io("open", root))?
+        .uid();
+    let caller = rustix::process::geteuid().as_raw();
+    if owner == caller {
+        return Ok(());
+    }
+    Err(StoreError::Owner {
+        path: root.to_owned(),
+        owner,
+        caller,
+    })
+}
+
+/// Whoever can write into the store's folder can put anything into its owner's containers.
+fn check_folder(root: &Path) -> Result<(), StoreError> {
+    check_owner(root)?;
+    match mode(root)? {
+        mode if mode & 0o022 == 0 => Ok(()),
+        mode => Err(StoreError::Open {
+            path: root.to_owned(),
+            mode,
+        }),
     }
 }

@@ -157,6 +157,11 @@ impl Writer {
         std::fs::rename(from, &to).map_err(StoreError::io("publish", to))
     }
 
+    /// Leaves what is in the store to others: this session only looked at it.
+    pub(crate) fn only_looked(&self) {
+        self.unreferred.store(false, Ordering::Relaxed);
+    }
+
     /// Keeps collectors from these, whether they are in the store already or are about to come.
     pub(crate) fn pin(&self, pins: &[Pin<'_>]) -> Result<(), StoreError> {
         self.unreferred.store(true, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 //! events to words. A new one is that file, its `mod` line, and a line in [`Verb`], and one in the
 //! group that Docker has it in as well.
 
+mod check;
 mod common;
 mod doctor;
 mod images;
@@ -59,7 +60,7 @@ verbs! {
     #[command(subcommand)]
     Image(Image) => Image::act,
     /// Manage minidock
-    #[command(subcommand, hide = true)]
+    #[command(subcommand)]
     System(System) => System::act,
 
     /// Tell what this host allows, and how to mend what it does not
@@ -107,4 +108,6 @@ verbs! {
 verbs! {
     /// `minidock system …`
     System:
+    /// Verify all that is stored, and repair it
+    Check(check::CheckArgs) => check::check,
 }

@@ -89,7 +89,7 @@ impl Check<'_> {
                 diff_id: &diff_id,
                 chain_id: &chain_id,
             };
-            match self.layer(&request, &lower, &affects)? {
+            match self.layer(&request, &lower)? {
                 Verdict::Good => {}
                 // What lies above cannot be told without it.
                 Verdict::Damaged => return Ok(()),

@@ -15,7 +15,6 @@ impl Check<'_> {
         &mut self,
         request: &LayerRequest<'_>,
         lower: &[PathBuf],
-        affects: &[String],
     ) -> Result<Verdict, StoreError> {
         let by_chain = self.store.layer_path(&request.chain_id.0);
         let by_diff = self.store.layer_path(&request.diff_id.0);
@@ -40,8 +39,9 @@ impl Check<'_> {
                 } else {
                     by_chain.clone()
                 };
-                self.note(request, affects)?;
-                let verdict = self.files(&place, &fresh, &info, affects)?;
+                let affects = self.images_of.get(&place).cloned().unwrap_or_default();
+                self.note(request, &affects)?;
+                let verdict = self.files(&place, &fresh, &info, &affects)?;
                 remove_folder(&fresh)?;
                 self.layers.insert(place, verdict);
                 verdict

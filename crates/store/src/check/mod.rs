@@ -12,6 +12,7 @@ mod containers;
 mod images;
 mod index;
 mod layers;
+mod root;
 mod strays;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use minidock_oci::Digest;
 
 use crate::session::Pin;
-use crate::{IdMap, ImageRecord, Store, StoreError, Writer};
+use crate::{ImageRecord, Store, StoreError, Writer};
 
 /// Something in the store that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +68,13 @@ pub struct Checked {
 }
 
 impl Store {
-    /// Checks the store in `root`, and repairs what can be if `repair`.
+    /// Checks everything, and repairs what can be if `repair`.
     ///
     /// # Errors
-    /// When the store cannot be opened, or its content cannot be read for another reason than damage: no permission, no
-    /// space to unpack the largest layer once more.
+    /// When the content cannot be read for another reason than damage: no permission, no space to unpack the largest layer
+    /// once more.
     pub fn check(
-        root: &Path,
-        id_map: IdMap,
+        &self,
         repair: bool,
         events: &mut dyn FnMut(CheckEvent),
     ) -> Result<Checked, StoreError> {
@@ -82,65 +82,67 @@ impl Store {
             events,
             done: Checked::default(),
         };
-        let store = match Self::open(root, id_map) {
-            Err(StoreError::Damaged { path, problem }) if path.ends_with("version.json") => {
-                let repaired = repair.then(|| "written anew".to_owned());
-                report.found(relative(root, &path), problem, Vec::new(), repaired);
-                if !repair {
-                    return Ok(report.done);
-                }
-                Self::rewrite_version(root, id_map)?;
-                Self::open(root, id_map)?
-            }
-            result => result?,
-        };
-        index::check(&store, repair, &mut report)?;
-        let writer = store.writer()?;
-        let records = pin_all(&store, &writer)?;
+        root::check(self, repair, &mut report)?;
+        index::check(self, repair, &mut report)?;
+        let writer = self.writer()?;
+        let known = pin_all(self, &writer)?;
         let mut check = Check {
-            store: &store,
+            store: self,
             writer: &writer,
             repair,
             report,
             blobs: HashSet::new(),
             layers: HashMap::new(),
-            users: containers::users(&store)?,
+            images_of: known.images_of,
+            users: containers::users(self)?,
         };
-        check.images(&records)?;
+        check.images(&known.records)?;
         check.strays()?;
         check.containers()?;
+        writer.only_looked();
         let mut done = check.report.done;
         if repair && done.left_over > 0 {
             drop(writer);
-            store.collect()?;
+            self.collect()?;
             done.left_over = 0;
         }
         Ok(done)
     }
 }
 
+/// What the index refers to.
+struct Known {
+    records: Vec<ImageRecord>,
+    /// Which images have a layer, by either of the names that its folder may have.
+    images_of: BTreeMap<PathBuf, Vec<String>>,
+}
+
 /// Reads the index and pins all of it, so that nobody takes away what is being looked at.
-fn pin_all(store: &Store, writer: &Writer) -> Result<Vec<ImageRecord>, StoreError> {
+fn pin_all(store: &Store, writer: &Writer) -> Result<Known, StoreError> {
     loop {
         let records = store.images()?;
+        let mut images_of: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
         for record in &records {
             writer.pin(&[Pin::Blob(&record.image_id), Pin::Blob(&record.manifest)])?;
-            let (Ok(config), Ok(manifest)) = (
-                store.image_config(&record.image_id),
-                images::manifest(store, record),
-            ) else {
-                continue;
-            };
-            for (diff_id, chain_id) in images::stack(&config) {
-                writer.pin(&[Pin::Layer(&diff_id.0), Pin::Layer(&chain_id.0)])?;
+            if let Ok(config) = store.image_config(&record.image_id) {
+                let stack = images::stack(&config);
+                let names = stack.iter().flat_map(|(d, c)| [&d.0, &c.0]);
+                writer.pin(&names.clone().map(Pin::Layer).collect::<Vec<_>>())?;
+                let folders: HashSet<PathBuf> = names.map(|n| store.layer_path(n)).collect();
+                for folder in folders {
+                    let images = images_of.entry(folder).or_default();
+                    images.push(images::name(record));
+                }
             }
-            for (blob, _) in images::layers(&manifest) {
-                writer.pin(&[Pin::Blob(&blob)])?;
+            if let Ok(manifest) = images::manifest(store, record) {
+                let blobs = images::layers(&manifest);
+                let pins: Vec<Pin<'_>> = blobs.iter().map(|(b, _)| Pin::Blob(b)).collect();
+                writer.pin(&pins)?;
             }
         }
         // What was removed before it was pinned is no longer in the index either.
         if store.images()? == records {
-            return Ok(records);
+            return Ok(Known { records, images_of });
         }
     }
 }
@@ -208,6 +210,8 @@ struct Check<'a> {
     blobs: HashSet<Digest>,
     /// Layer folders that were looked at.
     layers: HashMap<PathBuf, Verdict>,
+    /// Which images have a layer, by either of the names that its folder may have.
+    images_of: BTreeMap<PathBuf, Vec<String>>,
     /// Which containers use a layer, by its folder relative to the store.
     users: BTreeMap<String, Vec<containers::User>>,
 }

@@ -25,6 +25,7 @@ impl Check<'_> {
         for path in paths(store, "diffs")? {
             let name = file_name(&path).replacen('-', ":", 1);
             match name.parse::<Digest>() {
+                Ok(blob) if self.blobs.contains(&blob) => {}
                 Ok(blob) if !store.has_blob(&blob) => self.report.done.left_over += 1,
                 Ok(blob) if store.known_diff_id(&blob)?.is_none() => {
                     self.stray(&path, "does not say what the blob inflates to")?;
@@ -88,7 +89,8 @@ impl Check<'_> {
     }
 
     fn stray_layer(&mut self, algorithm: &str, path: &Path) -> Result<(), StoreError> {
-        if self.layers.contains_key(path) {
+        // One that was not looked at lies on top of a damaged one.
+        if self.layers.contains_key(path) || self.images_of.contains_key(path) {
             return Ok(());
         }
         let name = file_name(path);

@@ -4,7 +4,7 @@ use minidock_store::{ContainerState, NewContainer, Status, Store, StoreError};
 
 use crate::support::{Image, layer, store};
 
-fn state(store: &Store, name: &str, image: &Image, layers: Vec<String>) -> ContainerState {
+pub fn state(store: &Store, name: &str, image: &Image, layers: Vec<String>) -> ContainerState {
     ContainerState {
         id: store.new_container_id().unwrap(),
         name: name.into(),

@@ -77,8 +77,6 @@ fn killed(store: &Store, image: &Image) {
     image.add_layers(&writer).unwrap();
     let half = writer.temporary();
     std::fs::create_dir_all(half.join("fs/closed/x")).unwrap();
-    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
-    std::fs::set_permissions(half.join("fs/closed"), closed).unwrap();
     let session = half.parent().unwrap().to_owned();
     let aside = store.root().join("aside");
     for folder in ["blobs", "diffs", "layers", "tmp"] {
@@ -99,6 +97,8 @@ fn killed(store: &Store, image: &Image) {
     }
     std::fs::remove_dir(aside).unwrap();
     assert!(session.join("pins").exists());
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    std::fs::set_permissions(half.join("fs/closed"), closed).unwrap();
 }
 
 #[test]

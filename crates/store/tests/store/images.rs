@@ -163,7 +163,7 @@ fn a_store_of_another_format_map_or_kind_is_refused_untouched() {
     std::fs::write(home.join("letter.txt"), "dear").unwrap();
     assert!(matches!(
         Store::open(&home, id_map()),
-        Err(StoreError::Damaged { .. })
+        Err(StoreError::NotAStore(_))
     ));
     assert_eq!(files(&home), [home.join("letter.txt")]);
 }
