@@ -8,11 +8,12 @@ arch := $(shell uname -m)
 musl := $(arch)-unknown-linux-musl
 binary := $(CARGO_TARGET_DIR)/minidock
 
-.PHONY: help deps deps-build build install demo test lint clean
+.PHONY: help deps deps-build build install demo test bench lint clean
 
 help:
 	@echo 'make demo      build, then pull, load and run containers from a registry on loopback'
 	@echo 'make test      all tests'
+	@echo 'make bench     against tar, umoci and others; BENCH="unpack --runs 9" chooses, see tests/bench'
 	@echo 'make build     the static release binary, $(binary)'
 	@echo 'make install   put it into $(PREFIX)/bin (PREFIX=DIR for another place)'
 	@echo 'make lint      format, clippy, rustdoc, and licences where cargo-deny is installed'
@@ -46,6 +47,9 @@ demo: deps build
 
 test: deps
 	cargo test --workspace --locked
+
+bench: build
+	cargo run --release --locked --package minidock-bench -- --minidock $(binary) $(BENCH)
 
 lint: deps-build
 	cargo fmt --all --check

@@ -1,9 +1,12 @@
 //! This process.
 
+use std::time::Duration;
+
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
 
 use crate::clone::{Memory, Namespaces, clone};
-use crate::{Result, fd};
+use crate::{Result, check, fd};
 
 /// Leaves at once: no destructors, no exit handlers, no flushing.
 pub fn exit_now(status: u8) -> ! {
@@ -57,9 +60,56 @@ fn detach() -> Result<()> {
     fd::close_all_but_stdio_and(std::os::fd::AsFd::as_fd(&null))
 }
 
+/// What a child process came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Its exit code; `None` when a signal ended it.
+    pub status: Option<i32>,
+    /// Processor time of it and the children it waited for.
+    pub cpu: Duration,
+    /// The most memory it, or one of those children, had in RAM at once, in KiB. Counts from what this process had when the
+    /// child began: programs are started in a process that is for a moment as large as its parent.
+    pub peak_kib: u64,
+}
+
+/// Waits for a child process to end.
+///
+/// # Errors
+/// `ECHILD` when there is no such child.
+pub fn wait_with_usage(child: Pid) -> Result<Usage> {
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers are to memory of the types that wait4(2) writes.
+    let waited = unsafe { libc::wait4(child.as_raw_pid(), &raw mut status, 0, usage.as_mut_ptr()) };
+    check(waited.into())?;
+    // SAFETY: all bytes zero is a valid value of this structure of integers, and the kernel has overwritten it.
+    let usage = unsafe { usage.assume_init() };
+    let time = |t: libc::timeval| {
+        Duration::from_secs(t.tv_sec.unsigned_abs())
+            + Duration::from_micros(t.tv_usec.unsigned_abs())
+    };
+    Ok(Usage {
+        status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        peak_kib: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_waited_for_with_what_it_used() {
+        let child = std::process::Command::new("sh")
+            .args(["-c", "exit 3"])
+            .spawn()
+            .unwrap();
+        let usage = wait_with_usage(Pid::from_child(&child)).unwrap();
+        assert_eq!(usage.status, Some(3));
+        assert!(usage.peak_kib > 0);
+        assert!(wait_with_usage(Pid::from_child(&child)).is_err());
+    }
 
     #[test]
     fn threads_are_counted() {

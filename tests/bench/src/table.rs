@@ -1,0 +1,51 @@
+//! The report's lines.
+
+use crate::measure::{Cost, Spread};
+
+/// The head of a group's table.
+pub fn head() {
+    println!(
+        "  {:44} {:>22} {:>7}   {}",
+        "", "ratio (least-most)", "limit", "median seconds (processor seconds)"
+    );
+}
+
+fn verdict(value: f64, limit: Option<f64>) -> (String, &'static str) {
+    match limit {
+        Some(limit) if value > limit => (format!("{limit:.2}"), " <- missed"),
+        Some(limit) => (format!("{limit:.2}"), ""),
+        None => (String::new(), ""),
+    }
+}
+
+/// Minidock against something else, pair by pair.
+pub fn ratio(what: &str, (ours, theirs): &(Vec<Cost>, Vec<Cost>), limit: Option<f64>) {
+    let ratios = Spread::of(ours.iter().zip(theirs).map(|(a, b)| a.wall / b.wall));
+    let median = |costs: &[Cost], what: fn(&Cost) -> f64| Spread::of(costs.iter().map(what)).median;
+    let (limit, missed) = verdict(ratios.median, limit);
+    println!(
+        "  {what:44} {:>8.2} ({:.2}-{:.2}) {limit:>9}   {:.3} / {:.3} ({:.2} / {:.2}){missed}",
+        ratios.median,
+        ratios.least,
+        ratios.most,
+        median(ours, |c| c.wall),
+        median(theirs, |c| c.wall),
+        median(ours, |c| c.cpu),
+        median(theirs, |c| c.cpu),
+    );
+}
+
+/// A figure of one side with its limit in its own unit.
+pub fn figure(what: &str, values: impl IntoIterator<Item = f64>, unit: &str, limit: Option<f64>) {
+    let spread = Spread::of(values);
+    let (limit, missed) = verdict(spread.median, limit);
+    println!(
+        "  {what:44} {:>8.2} ({:.2}-{:.2}) {limit:>9}   {unit}{missed}",
+        spread.median, spread.least, spread.most
+    );
+}
+
+/// What was not measured.
+pub fn skipped(what: &str, why: &str) {
+    println!("  {what:44} skipped: {why}");
+}
