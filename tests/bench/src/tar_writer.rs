@@ -64,12 +64,12 @@ impl<W: Write> TarWriter<W> {
             put(0, &path[at + 1..]);
         }
         put(100, &format!("{mode:07o}"));
-        put(108, "0000000\00000000\0");
+        put(108, "0000000\x000000000\0");
         put(124, &format!("{size:011o}"));
         put(136, "14000000000");
         put(148, "        ");
         put(157, link);
-        put(257, "ustar\000");
+        put(257, "ustar\x0000");
         block[156] = kind;
         let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
         block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
