@@ -17,6 +17,7 @@ mod doctor;
 mod fixtures;
 mod id_maps;
 mod images;
+mod inspect;
 mod isolation;
 mod load;
 mod login;

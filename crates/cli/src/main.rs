@@ -15,9 +15,13 @@ mod args;
 mod commands;
 mod env_file;
 mod failure;
+mod filters;
+mod format;
 mod output;
 mod place;
 mod progress;
+mod shape;
+mod times;
 mod units;
 
 use std::io::Write;

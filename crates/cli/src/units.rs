@@ -11,6 +11,15 @@ pub fn now() -> u64 {
 
 /// `4.42MB`: three significant digits, powers of 1000.
 pub fn size(bytes: u64) -> String {
+    size_with(bytes, 3)
+}
+
+/// `4.421MB`: four significant digits, as Docker writes totals.
+pub fn size_4(bytes: u64) -> String {
+    size_with(bytes, 4)
+}
+
+fn size_with(bytes: u64, digits: usize) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -18,12 +27,14 @@ pub fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = match value {
-        v if v < 9.995 => 2,
-        v if v < 99.95 => 1,
-        _ => 0,
-    };
-    let mut text = format!("{value:.digits$}");
+    // One digit before the point unless rounding makes it two.
+    let mut decimals = digits - 1;
+    let mut limit = 10.0;
+    while decimals > 0 && value + 0.5 / 10_f64.powi(i32::try_from(decimals).unwrap_or(0)) >= limit {
+        decimals -= 1;
+        limit *= 10.0;
+    }
+    let mut text = format!("{value:.decimals$}");
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
@@ -48,18 +59,6 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// `3 months ago` for an RFC 3339 time; `N/A` where an image has none.
-pub fn age(created: &str, now: u64) -> String {
-    match created.parse::<jiff::Timestamp>() {
-        // The zero time of Go is what reproducible builds without a date carry.
-        Ok(time) if time.as_second() > -62_135_596_800 => {
-            let seconds = i64::try_from(now).unwrap_or(i64::MAX) - time.as_second();
-            format!("{} ago", duration(u64::try_from(seconds).unwrap_or(0)))
-        }
-        _ => "N/A".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +76,17 @@ mod tests {
             (10_072, "10.1kB"),
         ] {
             assert_eq!(size(bytes), text);
+        }
+        for (bytes, text) in [
+            (0, "0B"),
+            (4_421_234, "4.421MB"),
+            (578_766, "578.8kB"),
+            (123_456_789, "123.5MB"),
+            (9_999_999, "10MB"),
+            (999, "999B"),
+            (5_000_000, "5MB"),
+        ] {
+            assert_eq!(size_4(bytes), text);
         }
     }
 
@@ -98,8 +108,5 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), text, "{seconds}");
         }
-        assert_eq!(age("1970-01-01T00:00:10Z", 70), "About a minute ago");
-        assert_eq!(age("0001-01-01T00:00:00Z", 0), "N/A");
-        assert_eq!(age("", 0), "N/A");
     }
 }

@@ -6,12 +6,15 @@
 //! [`user::resolve`]); [`Engine`] brings them together with the store, the registries and the kernel.
 
 mod check;
+mod containers;
 pub mod doctor;
 mod error;
 mod host;
 mod ids;
 mod images;
+mod inspect;
 mod name;
+mod pattern;
 mod remove;
 mod rootfs;
 mod run;
@@ -26,10 +29,13 @@ use minidock_store::Store;
 
 use ids::Ids;
 
+pub use containers::ContainerLine;
 pub use error::Error;
 pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
-pub use images::{ContainerLine, familiar};
+pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
+pub use inspect::{HistoryLine, ImageDetails};
+pub use jiff::Timestamp;
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
 pub use minidock_pull::{Credential, Credentials, Event, Kept, PullOptions, Pulled};

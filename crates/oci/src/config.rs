@@ -52,6 +52,20 @@ pub struct ImageConfig {
     /// Who made it.
     #[serde(default, deserialize_with = "null_default")]
     pub author: String,
+    /// A remark (Docker's image v1.2).
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub comment: String,
+    /// The Docker that made it (Docker's image v1.2).
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub docker_version: String,
     /// Processor, in Go's words.
     #[serde(default, deserialize_with = "null_default")]
     pub architecture: String,
@@ -61,6 +75,14 @@ pub struct ImageConfig {
     /// Operating system.
     #[serde(default, deserialize_with = "null_default")]
     pub os: String,
+    /// Version of the operating system.
+    #[serde(
+        default,
+        rename = "os.version",
+        deserialize_with = "null_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub os_version: String,
     /// How to run it.
     #[serde(default, deserialize_with = "null_default")]
     pub config: ContainerConfig,
@@ -130,6 +152,23 @@ pub struct ContainerConfig {
     /// Signal that asks it to end.
     #[serde(default, deserialize_with = "null_default")]
     pub stop_signal: String,
+    /// How to ask whether it is well (Docker's image v1.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<serde_json::Value>,
+    /// Instructions for images built on this one (Docker's image v1.2).
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub on_build: Vec<String>,
+    /// What runs the shell form of instructions (Docker's image v1.2).
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub shell: Vec<String>,
 }
 
 impl ImageConfig {

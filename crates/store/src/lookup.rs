@@ -123,6 +123,15 @@ impl ImageLayers {
             .collect()
     }
 
+    /// Sizes of the layers' files in bytes, base first.
+    ///
+    /// # Errors
+    /// When what is known of a layer cannot be read.
+    pub fn sizes(&self, store: &Store) -> Result<Vec<u64>, StoreError> {
+        let size = |folder| Ok(store.layer_info(&store.root().join(folder))?.content_size);
+        self.folders.iter().map(size).collect()
+    }
+
     /// The layers' trees opened, uppermost first.
     ///
     /// # Errors

@@ -5,7 +5,9 @@
 mod check;
 mod common;
 mod doctor;
+mod history;
 mod images;
+mod inspect;
 mod load;
 mod login;
 mod ps;
@@ -65,6 +67,8 @@ verbs! {
 
     /// Tell what this host allows, and how to mend what it does not
     Doctor(doctor::DoctorArgs) => doctor::doctor,
+    /// Show the history of an image
+    History(history::HistoryArgs) => history::history,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// Authenticate to a registry
@@ -93,6 +97,10 @@ verbs! {
 verbs! {
     /// `minidock image …`
     Image:
+    /// Show the history of an image
+    History(history::HistoryArgs) => history::history,
+    /// Display detailed information on one or more images
+    Inspect(inspect::ImageInspectArgs) => inspect::inspect_images,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// List images

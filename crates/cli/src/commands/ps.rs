@@ -1,12 +1,16 @@
 //! `minidock ps`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
+use minidock_engine::ContainerLine;
 
 use super::common::print;
 use crate::failure::Failure;
-use crate::output::table;
+use crate::format::{Column, List};
+use crate::output::{ellipsis, for_stdout};
 use crate::place::Place;
-use crate::units;
+use crate::{times, units};
 
 #[derive(Debug, Args)]
 pub struct PsArgs {
@@ -19,72 +23,165 @@ pub struct PsArgs {
     /// Don't truncate output
     #[arg(long)]
     pub no_trunc: bool,
+    /// Format output: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
 }
+
+/// A container, and whether it is shown at full length.
+pub struct Row {
+    line: ContainerLine,
+    whole: bool,
+}
+
+const COLUMNS: [Column<Row>; 14] = [
+    Column {
+        name: "ID",
+        header: "CONTAINER ID",
+        value: |r| short(&r.line.state.id, r.whole),
+    },
+    Column {
+        name: "Image",
+        header: "IMAGE",
+        value: |r| r.line.state.image.clone(),
+    },
+    Column {
+        name: "Command",
+        header: "COMMAND",
+        value: |r| shown_command(&r.line.state.command, r.whole),
+    },
+    Column {
+        name: "RunningFor",
+        header: "CREATED",
+        value: |r| times::since(times::at(r.line.state.created)),
+    },
+    Column {
+        name: "CreatedAt",
+        header: "CREATED AT",
+        value: |r| times::long(times::at(r.line.state.created)),
+    },
+    Column {
+        name: "Status",
+        header: "STATUS",
+        value: |r| status(&r.line),
+    },
+    Column {
+        name: "State",
+        header: "STATE",
+        value: |r| r.line.status().to_owned(),
+    },
+    Column {
+        name: "Ports",
+        header: "PORTS",
+        value: |_| String::new(),
+    },
+    Column {
+        name: "Names",
+        header: "NAMES",
+        value: |r| r.line.state.name.clone(),
+    },
+    Column {
+        name: "Labels",
+        header: "LABELS",
+        value: |_| String::new(),
+    },
+    Column {
+        name: "LocalVolumes",
+        header: "LOCAL VOLUMES",
+        value: |_| "0".to_owned(),
+    },
+    Column {
+        name: "Mounts",
+        header: "MOUNTS",
+        value: |_| String::new(),
+    },
+    Column {
+        name: "Networks",
+        header: "NETWORKS",
+        value: |_| String::new(),
+    },
+    Column {
+        name: "Size",
+        header: "SIZE",
+        value: |_| String::new(),
+    },
+];
+
+/// The list of containers, also for `system df`.
+pub const LIST: List<'static, Row> = List {
+    columns: &COLUMNS,
+    default: &[
+        "ID",
+        "Image",
+        "Command",
+        "RunningFor",
+        "Status",
+        "Ports",
+        "Names",
+    ],
+    instead: &[],
+    methods: &[("Label", |_| BTreeMap::new())],
+};
 
 /// `minidock ps`.
 pub fn ps(place: &Place, args: PsArgs) -> Result<u8, Failure> {
-    let now = units::now();
-    let cut = |id: &str, length: usize| {
-        if args.no_trunc || id.chars().count() <= length {
-            id.to_owned()
-        } else {
-            id.chars().take(length).collect()
-        }
+    let lines = place.engine()?.containers()?;
+    let rows: Vec<Row> = lines
+        .into_iter()
+        .filter(|line| args.all || line.running)
+        .map(|line| Row {
+            line,
+            whole: args.no_trunc,
+        })
+        .collect();
+    let format = args.format.as_deref().filter(|f| !f.is_empty());
+    let text = if args.quiet && format.is_none() {
+        rows.iter()
+            .map(|r| short(&r.line.state.id, r.whole) + "\n")
+            .collect()
+    } else {
+        LIST.render(format, &rows)?
     };
-    let header = [
-        "CONTAINER ID",
-        "IMAGE",
-        "COMMAND",
-        "CREATED",
-        "STATUS",
-        "PORTS",
-        "NAMES",
-    ];
-    let mut rows = vec![header.map(str::to_owned).to_vec()];
-    let mut ids = String::new();
-    for line in place.engine()?.containers()? {
-        if !line.running && !args.all {
-            continue;
-        }
-        let state = &line.state;
-        ids.push_str(&format!("{}\n", cut(&state.id, 12)));
-        let command = shown_command(&state.command, args.no_trunc);
-        let ago = |at: u64| units::duration(now.saturating_sub(at));
-        let status = match (line.running, state.exit_code, state.finished) {
-            (true, ..) => format!("Up {}", ago(state.created)),
-            (false, Some(code), Some(at)) => format!("Exited ({code}) {} ago", ago(at)),
-            (false, ..) if state.pid.is_none() => "Created".to_owned(),
-            // Nobody was left to see how it ended.
-            (false, ..) => "Exited (unknown)".to_owned(),
-        };
-        rows.push(vec![
-            cut(&state.id, 12),
-            state.image.clone(),
-            command,
-            format!("{} ago", ago(state.created)),
-            status,
-            String::new(),
-            state.name.clone(),
-        ]);
-    }
-    print(&if args.quiet { ids } else { table(&rows) })?;
+    print(&for_stdout(text))?;
     Ok(0)
 }
 
+fn short(id: &str, whole: bool) -> String {
+    if whole {
+        id.to_owned()
+    } else {
+        id.chars().take(12).collect()
+    }
+}
+
+/// `Up 3 minutes`, `Exited (0) 2 days ago`.
+pub fn status(line: &ContainerLine) -> String {
+    let state = &line.state;
+    match (line.running, state.exit_code, state.finished) {
+        (true, ..) => format!(
+            "Up {}",
+            units::duration(units::now().saturating_sub(state.created))
+        ),
+        (false, Some(code), Some(at)) => format!("Exited ({code}) {}", times::since(times::at(at))),
+        (false, ..) if line.status() == "created" => "Created".to_owned(),
+        // Nobody was left to see how it ended.
+        (false, ..) => "Exited (unknown)".to_owned(),
+    }
+}
+
 /// Program and arguments as Docker shows them: arguments with spaces in single quotes, all of it in double ones.
-fn shown_command(words: &[String], whole: bool) -> String {
+pub fn shown_command(words: &[String], whole: bool) -> String {
     let quoted = words.iter().enumerate().map(|(i, word)| match i {
         1.. if word.contains(' ') => format!("'{word}'"),
         _ => word.clone(),
     });
     let command = quoted.collect::<Vec<_>>().join(" ");
-    if whole || command.chars().count() <= 20 {
-        return format!("{command:?}");
-    }
-    format!(
-        "{:?}",
-        command.chars().take(19).chain(['…']).collect::<String>()
-    )
+    let shown = if whole {
+        command
+    } else {
+        ellipsis(&command, 20)
+    };
+    format!("{shown:?}")
 }
 
 #[cfg(test)]

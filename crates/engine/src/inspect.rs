@@ -1,0 +1,158 @@
+//! `inspect` and `history`: all that is known of one image.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use minidock_oci::{Digest, ImageConfig};
+
+use crate::images::{ImageSummary, summaries, time};
+use crate::{Engine, Error};
+
+/// All that is known of an image.
+#[derive(Clone, Debug)]
+pub struct ImageDetails {
+    /// Its id, size and names.
+    pub summary: ImageSummary,
+    /// What it says of itself.
+    pub config: ImageConfig,
+    /// Where its layers' files are, uppermost first; none when some are missing.
+    pub layers: Vec<PathBuf>,
+    /// When it last got a name by `tag`.
+    pub last_tagged: Option<Timestamp>,
+}
+
+/// A line of `history`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// The image's id, for the line that made it what it is.
+    pub id: Option<Digest>,
+    /// When it was done.
+    pub created: Option<Timestamp>,
+    /// What was done.
+    pub created_by: String,
+    /// A remark.
+    pub comment: String,
+    /// Sum of the sizes of the files in its layer, in bytes.
+    pub size: u64,
+}
+
+impl Engine {
+    /// All that is known of an image.
+    ///
+    /// # Errors
+    /// When there is no such image, or its config cannot be read.
+    pub fn inspect_image(&self, query: &str) -> Result<ImageDetails, Error> {
+        let (summary, config) = self.image(query)?;
+        let layers = self.store.image_layers(&summary.id, &config);
+        Ok(ImageDetails {
+            layers: layers.map(|l| l.trees(&self.store)).unwrap_or_default(),
+            last_tagged: None,
+            summary,
+            config,
+        })
+    }
+
+    fn image(&self, query: &str) -> Result<(ImageSummary, ImageConfig), Error> {
+        let found = self.store.find_image(query)?;
+        let none = || Error::ImageNotFound(query.to_owned());
+        let id = found
+            .record()
+            .map(|r| r.image_id.clone())
+            .ok_or_else(none)?;
+        let records = self.store.images()?;
+        let summary = summaries(records.iter().filter(|r| r.image_id == id)).pop();
+        let config = self.store.image_config(&id)?;
+        Ok((summary.ok_or_else(none)?, config))
+    }
+
+    /// What made an image, the last step first. A layer that its config is silent about is a line as well.
+    ///
+    /// # Errors
+    /// When there is no such image, or it cannot be read.
+    pub fn history(&self, query: &str) -> Result<Vec<HistoryLine>, Error> {
+        let (summary, config) = self.image(query)?;
+        let layers = self.store.image_layers(&summary.id, &config)?;
+        let sizes = layers.sizes(&self.store)?;
+        Ok(lines(&config, &sizes, &summary.id))
+    }
+}
+
+fn lines(config: &ImageConfig, sizes: &[u64], id: &Digest) -> Vec<HistoryLine> {
+    let mut sizes = sizes.iter().copied();
+    let mut lines: Vec<HistoryLine> = config
+        .history
+        .iter()
+        .map(|step| HistoryLine {
+            id: None,
+            created: time(&step.created),
+            created_by: step.created_by.clone(),
+            comment: step.comment.clone(),
+            size: match step.empty_layer {
+                true => 0,
+                false => sizes.next().unwrap_or(0),
+            },
+        })
+        .collect();
+    lines.extend(sizes.map(|size| HistoryLine {
+        id: None,
+        created: None,
+        created_by: String::new(),
+        comment: String::new(),
+        size,
+    }));
+    lines.reverse();
+    if let Some(top) = lines.first_mut() {
+        top.id = Some(id.clone());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use minidock_oci::History;
+
+    use super::*;
+
+    #[test]
+    fn layers_and_steps_need_not_agree() {
+        let step = |by: &str, empty_layer| History {
+            created_by: by.to_owned(),
+            empty_layer,
+            ..History::default()
+        };
+        let id = Digest::sha256(b"");
+        let told = |history: &[History], sizes: &[u64]| -> Vec<(String, u64, bool)> {
+            let config = ImageConfig {
+                history: history.to_vec(),
+                ..ImageConfig::default()
+            };
+            lines(&config, sizes, &id)
+                .into_iter()
+                .map(|l| (l.created_by, l.size, l.id.is_some()))
+                .collect()
+        };
+        let line = |by: &str, size, top| (by.to_owned(), size, top);
+        let steps = [step("ADD", false), step("CMD", true), step("RUN", false)];
+        assert_eq!(
+            told(&steps, &[5, 7]),
+            [
+                line("RUN", 7, true),
+                line("CMD", 0, false),
+                line("ADD", 5, false)
+            ]
+        );
+        assert_eq!(
+            told(&steps[..1], &[5, 7]),
+            [line("", 7, true), line("ADD", 5, false)]
+        );
+        assert_eq!(
+            told(&steps, &[5]),
+            [
+                line("RUN", 0, true),
+                line("CMD", 0, false),
+                line("ADD", 5, false)
+            ]
+        );
+        assert_eq!(told(&[], &[]), []);
+    }
+}
