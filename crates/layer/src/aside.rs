@@ -31,8 +31,9 @@ use crate::Error;
 
 /// The format that this code writes and reads.
 const FORMAT: u32 = 2;
-/// Longest line in bytes: a path of 4 KiB and attributes of 64 KiB, each byte as `\u00XX`, with room to spare.
-const MAX_LINE: u64 = 4 << 20;
+/// Longest line in bytes: a path of 4 KiB and attributes of 1 MiB (as much as a tar's header may have), each byte as
+/// `\u00XX`, with room to spare.
+const MAX_LINE: u64 = 8 << 20;
 
 /// Names and values of extended attributes.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;

@@ -1,40 +1,250 @@
 //! What a layer could not know by itself, taken from the layers below it.
 
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
 
-use crate::walk::{is_whiteout, stat};
-use crate::{Error, NeedsLower, Options, Ownership};
+use crate::aside::{Aside, AsideWriter, Record};
+use crate::extract::{FolderAttributes, set_folders};
+use crate::merged::{Merged, Node, NodeKind, list as names};
+use crate::walk::{Reached, Walker, is_whiteout, join, stat};
+use crate::{Error, NeedsLower, Options, Ownership, xattr};
 
-/// Gives folders without an entry the attributes that they have below, and makes hard links to files of lower layers by
-/// copying these up first, as overlayfs would.
+/// A complete layer below.
+#[derive(Debug)]
+pub struct Lower {
+    tree: OwnedFd,
+    aside: PathBuf,
+    read: OnceCell<Aside>,
+}
+
+impl Lower {
+    /// A layer's folder of files, and the file with what is kept aside of it, which is read when it is needed.
+    pub fn new(tree: OwnedFd, aside: impl Into<PathBuf>) -> Self {
+        Self {
+            tree,
+            aside: aside.into(),
+            read: OnceCell::new(),
+        }
+    }
+
+    /// The folder of files.
+    pub fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
+    }
+
+    fn record(&self, path: &[u8]) -> Result<Record, Error> {
+        let aside = match self.read.get() {
+            Some(aside) => aside,
+            None => {
+                let aside = match File::open(&self.aside) {
+                    Ok(file) => Aside::read(file)?,
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Aside::default(),
+                    Err(e) => return Err(Error::ReadAside(e)),
+                };
+                self.read.get_or_init(|| aside)
+            }
+        };
+        Ok(aside.get(path).cloned().unwrap_or_default())
+    }
+}
+
+/// Gives folders without an entry the attributes that they have below, makes hard links to files of lower layers, and hides
+/// what folders hide that could not be marked.
+///
+/// `lower` is uppermost first; `aside` is open for appending.
 ///
 /// # Errors
 /// When a link's target is nowhere, or files cannot be read or made.
 pub fn complete(
     tree: BorrowedFd<'_>,
-    needs: &NeedsLower,
-    lower: &[BorrowedFd<'_>],
+    aside: Option<&File>,
+    needs: NeedsLower,
+    lower: &[&Lower],
     options: &Options,
 ) -> Result<(), Error> {
+    let mut attributes: BTreeMap<_, _> = needs.attributes.into_iter().collect();
+    let mut work = Work {
+        tree,
+        walker: Walker::new(tree)?,
+        aside: aside.map(AsideWriter::append),
+        below: Merged::bare(&lower.iter().map(|l| l.tree()).collect::<Vec<_>>())?,
+        lower,
+        ownership: options.ownership,
+    };
     for (path, target) in &needs.lower_links {
-        link_to_lower(tree, path, target, lower, options)?;
+        work.link(path, target)?;
     }
     for path in &needs.opaque_dirs {
-        hide_lower(tree, path, lower)?;
+        work.hide(path)?;
     }
-    // Longest first: a parent may become inaccessible.
-    let mut folders: Vec<&Vec<u8>> = needs.implicit_dirs.iter().collect();
-    folders.sort_by_key(|p| std::cmp::Reverse(p.len()));
-    for path in folders {
-        if let Some(found) = lower_stat(lower, path)?
-            && FileType::from_raw_mode(found.st_mode) == FileType::Directory
-        {
-            copy_attributes(tree, path, &found, options)?;
+    // Children first: a folder that goes takes nothing with it that stays.
+    for path in needs.implicit_dirs.iter().rev() {
+        let below = match lower {
+            [] => None,
+            _ => work.below.lookup(path)?,
+        };
+        match below.filter(|node| node.kind == NodeKind::Directory) {
+            Some(folder) => {
+                let found = work.inherit(path, &folder)?;
+                attributes.insert(path.clone(), found);
+            }
+            None => {
+                if work.remove_if_vain(path)? {
+                    attributes.remove(path);
+                }
+            }
         }
     }
-    Ok(())
+    if let Some(aside) = work.aside.take() {
+        aside.finish()?;
+    }
+    let attributes: Vec<_> = attributes.into_iter().collect();
+    set_folders(&mut work.walker, &attributes)
+}
+
+struct Work<'a> {
+    tree: BorrowedFd<'a>,
+    walker: Walker,
+    aside: Option<AsideWriter<&'a File>>,
+    /// The layers below, with the attributes that are on disk.
+    below: Merged,
+    lower: &'a [&'a Lower],
+    ownership: Ownership,
+}
+
+impl Work<'_> {
+    fn folder(&mut self, path: &[u8]) -> Result<Option<std::rc::Rc<OwnedFd>>, Error> {
+        let parts: Vec<&[u8]> = path
+            .split(|b| *b == b'/')
+            .filter(|p| !p.is_empty())
+            .collect();
+        Ok(match self.walker.walk(&parts, None)? {
+            Reached::Folder((folder, _)) => Some(folder),
+            Reached::Missing(_) | Reached::NotFolder => None,
+        })
+    }
+
+    fn set_aside(&mut self, path: &[u8], record: &Record) -> Result<(), Error> {
+        match &mut self.aside {
+            Some(aside) => aside.set(path, record),
+            None => Ok(()),
+        }
+    }
+
+    /// The link is made across the layers' folders: no layer's file ever changes, and the overlay copies before it writes.
+    fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), Error> {
+        let wrong = |problem: &str| {
+            let target = String::from_utf8_lossy(target);
+            Error::entry(path, format!("is a hard link to {target:?}, {problem}"))
+        };
+        let nowhere = "which neither it nor a layer below has";
+        let (target_parent, target_name) = split(target);
+        let target_parent = Path::new(OsStr::from_bytes(target_parent));
+        let folder = match self.lower {
+            [] => None,
+            _ => self.below.resolve(target_parent)?,
+        };
+        let found = match folder.filter(|node| node.kind == NodeKind::Directory) {
+            Some(folder) => self.below.child(&folder, target_name)?,
+            None => None,
+        };
+        let found = found.ok_or_else(|| wrong(nowhere))?;
+        if found.kind == NodeKind::Directory {
+            return Err(wrong("which is a folder"));
+        }
+        let (parent, name) = split(path);
+        let Some(to) = self.folder(parent)? else {
+            return Ok(());
+        };
+        let failed = |e| Error::file("create the hard link", path)(e);
+        // The empty file that held its place.
+        rustix::fs::unlinkat(&to, name, AtFlags::empty()).map_err(failed)?;
+        let (folder, target_name) = found.place()?;
+        rustix::fs::linkat(folder, target_name, &to, name, AtFlags::empty()).map_err(failed)?;
+        let record = self.lower[found.level].record(&found.path)?;
+        self.set_aside(path, &record)
+    }
+
+    /// Whites out what the layers below have in a folder and this layer has not; what both have as folders is hidden
+    /// further down.
+    fn hide(&mut self, path: &[u8]) -> Result<(), Error> {
+        let mut todo = BTreeSet::from([path.to_vec()]);
+        while let Some(path) = todo.pop_first() {
+            let Some(folder) = self.folder(&path)? else {
+                continue;
+            };
+            for layer in self.lower {
+                let below = Merged::bare(&[layer.tree()])?.lookup(&path)?;
+                let Some(below) = below.filter(|node| node.kind == NodeKind::Directory) else {
+                    continue;
+                };
+                for name in names(below.open_folder()?.as_fd(), &path)? {
+                    let inside = join(&path, &name);
+                    if white_out(folder.as_fd(), &name, &inside)? {
+                        todo.insert(inside);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder without an entry is the one that was there already.
+    fn inherit(&mut self, path: &[u8], from: &Node) -> Result<FolderAttributes, Error> {
+        let failed = |operation| Error::file(operation, path);
+        let (parent, name) = split(path);
+        if let Some(folder) = self.folder(parent)? {
+            if self.ownership == Ownership::Host {
+                let (uid, gid) = (Uid::from_raw(from.uid), Gid::from_raw(from.gid));
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::chownat(&folder, name, Some(uid), Some(gid), flags)
+                    .map_err(failed("change the owner of"))?;
+            }
+            copy_xattrs(from.open_folder()?.as_fd(), folder.as_fd(), name, path)?;
+        }
+        let record = self.lower[from.level].record(path)?;
+        self.set_aside(path, &record)?;
+        Ok(FolderAttributes {
+            mode: from.mode,
+            mtime: from.mtime,
+        })
+    }
+
+    /// A folder that was only made to hold whiteouts, where the layers below have no folder: there is nothing to hide.
+    fn remove_if_vain(&mut self, path: &[u8]) -> Result<bool, Error> {
+        let Some(folder) = self.folder(path)? else {
+            return Ok(true);
+        };
+        let failed = |e| Error::file("remove a needless whiteout in", path)(e);
+        let inside = names(folder.as_fd(), path)?;
+        for name in &inside {
+            let found = stat(folder.as_fd(), name).map_err(failed)?;
+            if !found.is_some_and(|s| is_whiteout(&s)) {
+                return Ok(false);
+            }
+        }
+        for name in &inside {
+            rustix::fs::unlinkat(&folder, name.as_slice(), AtFlags::empty()).map_err(failed)?;
+        }
+        drop(folder);
+        self.walker.forget();
+        let (parent, name) = split(path);
+        match self.folder(parent)? {
+            Some(parent) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(failed)?
+            }
+            None => rustix::fs::unlinkat(self.tree, name, AtFlags::REMOVEDIR).map_err(failed)?,
+        }
+        Ok(true)
+    }
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
@@ -44,222 +254,44 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Opens a folder by its real path, without following anything.
-fn open_folder(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut at =
-        rustix::fs::openat(root, ".", flags, Mode::empty()).map_err(Error::file("open", path))?;
-    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
-        match rustix::fs::openat(&at, name, flags, Mode::empty()) {
-            Ok(next) => at = next,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-                return Ok(None);
-            }
-            Err(e) => return Err(Error::file("open", path)(e)),
-        }
-    }
-    Ok(Some(at))
-}
-
-/// What the uppermost of the lower layers has at a path.
-fn lower_stat(lower: &[BorrowedFd<'_>], path: &[u8]) -> Result<Option<rustix::fs::Stat>, Error> {
-    let (parent, name) = split(path);
-    for layer in lower {
-        let Some(folder) = open_folder(*layer, parent)? else {
-            continue;
-        };
-        if let Some(found) = stat(folder.as_fd(), name).map_err(Error::file("look at", path))? {
-            return Ok((!is_whiteout(&found)).then_some(found));
-        }
-    }
-    Ok(None)
-}
-
-/// Whites out what the layers below have in a folder and this layer has not; what both have as folders is hidden further
-/// down.
-fn hide_lower(tree: BorrowedFd<'_>, path: &[u8], lower: &[BorrowedFd<'_>]) -> Result<(), Error> {
-    let mut todo = vec![path.to_vec()];
-    while let Some(path) = todo.pop() {
-        let Some(folder) = open_folder(tree, &path)? else {
-            continue;
-        };
-        for layer in lower {
-            let Some(below) = open_folder(*layer, &path)? else {
-                continue;
-            };
-            for name in names(below.as_fd(), &path)? {
-                let inside = if path.is_empty() {
-                    name.clone()
-                } else {
-                    [&path, &b"/"[..], &name].concat()
-                };
-                match stat(folder.as_fd(), &name).map_err(Error::file("look at", &inside))? {
-                    None => rustix::fs::mknodat(
-                        &folder,
-                        name.as_slice(),
-                        FileType::CharacterDevice,
-                        Mode::empty(),
-                        0,
-                    )
-                    .map_err(Error::file("create the whiteout", &inside))?,
-                    Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
-                        if !todo.contains(&inside) {
-                            todo.push(inside);
-                        }
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The names in a folder.
-fn names(folder: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let failed = |e| Error::file("list", path)(e);
-    let readable = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(failed)?;
-    let mut dir = rustix::fs::Dir::new(readable).map_err(failed)?;
-    let mut names = Vec::new();
-    while let Some(entry) = dir.read() {
-        let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn times(stat: &rustix::fs::Stat) -> Timestamps {
-    let time = Timespec {
-        tv_sec: stat.st_mtime,
-        tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
+/// Hides a name; `true`: it is a folder, and what is in it is to be hidden.
+fn white_out(folder: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<bool, Error> {
+    match stat(folder, name).map_err(Error::file("look at", path))? {
+        Some(own) => Ok(FileType::from_raw_mode(own.st_mode) == FileType::Directory),
+        None => rustix::fs::mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), 0)
+            .map(|()| false)
+            .map_err(Error::file("create the whiteout", path)),
     }
 }
 
-fn copy_attributes(
-    tree: BorrowedFd<'_>,
-    path: &[u8],
-    from: &rustix::fs::Stat,
-    options: &Options,
-) -> Result<(), Error> {
-    let (parent, name) = split(path);
-    let Some(folder) = open_folder(tree, parent)? else {
-        return Ok(());
-    };
-    if options.ownership == Ownership::Host {
-        let (uid, gid) = (
-            rustix::fs::Uid::from_raw(from.st_uid),
-            rustix::fs::Gid::from_raw(from.st_gid),
-        );
-        rustix::fs::chownat(
-            &folder,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(Error::file("change the owner of", path))?;
-    }
-    rustix::fs::utimensat(&folder, name, &times(from), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(Error::file("set the time of", path))?;
-    rustix::fs::chmodat(
-        &folder,
-        name,
-        Mode::from_raw_mode(from.st_mode & 0o7777),
-        AtFlags::empty(),
-    )
-    .map_err(Error::file("change the mode of", path))
-}
-
-fn link_to_lower(
-    tree: BorrowedFd<'_>,
-    path: &[u8],
-    target: &[u8],
-    lower: &[BorrowedFd<'_>],
-    options: &Options,
-) -> Result<(), Error> {
-    let missing = || {
-        Error::entry(
-            path,
-            format!(
-                "is a hard link to {:?}, which no layer has",
-                String::from_utf8_lossy(target)
-            ),
-        )
-    };
-    let (target_parent, target_name) = split(target);
-    let (parent, name) = split(path);
-    let to = open_folder(tree, parent)?.ok_or_else(missing)?;
-    for layer in lower {
-        let Some(folder) = open_folder(*layer, target_parent)? else {
-            continue;
-        };
-        let Some(found) =
-            stat(folder.as_fd(), target_name).map_err(Error::file("look at", target))?
-        else {
-            continue;
-        };
-        return match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile => copy_up(
-                folder.as_fd(),
-                target_name,
-                &found,
-                to.as_fd(),
-                name,
-                path,
-                options,
-            ),
-            FileType::Symlink => {
-                let link = rustix::fs::readlinkat(&folder, target_name, Vec::new())
-                    .map_err(Error::file("read the link", target))?;
-                rustix::fs::symlinkat(link, &to, name)
-                    .map_err(Error::file("create the symlink", path))
-            }
-            _ => Err(missing()),
-        };
-    }
-    Err(missing())
-}
-
-fn copy_up(
+/// Copies the layer's attributes of a folder, as they are on disk. Not those of the overlay's own.
+fn copy_xattrs(
     from: BorrowedFd<'_>,
-    from_name: &[u8],
-    found: &rustix::fs::Stat,
-    to: BorrowedFd<'_>,
+    parent: BorrowedFd<'_>,
     name: &[u8],
     path: &[u8],
-    options: &Options,
 ) -> Result<(), Error> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, from_name, read, Mode::empty())
-        .map_err(Error::file("open", path))?;
-    let write = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let copy = rustix::fs::openat(to, name, write, Mode::from_raw_mode(0o600))
-        .map_err(Error::file("create", path))?;
-    std::io::copy(
-        &mut std::fs::File::from(source),
-        &mut std::fs::File::from(copy.try_clone().map_err(Error::Read)?),
-    )
-    .map_err(|source| Error::File {
-        operation: "write",
-        path: String::from_utf8_lossy(path).into_owned(),
-        source,
-    })?;
-    if options.ownership == Ownership::Host {
-        let (uid, gid) = (
-            rustix::fs::Uid::from_raw(found.st_uid),
-            rustix::fs::Gid::from_raw(found.st_gid),
-        );
-        rustix::fs::fchown(&copy, Some(uid), Some(gid))
-            .map_err(Error::file("change the owner of", path))?;
+    let failed = |e| Error::file("copy the extended attributes of", path)(e);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let from = match rustix::fs::openat(from, ".", flags, Mode::empty()) {
+        Ok(fd) => fd,
+        // A folder that its owner cannot read has none that anybody without privileges can see.
+        Err(Errno::ACCESS) => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    let attributes = match xattr::names(&from) {
+        Ok(names) => names,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    let wanted = attributes.iter().filter(|n| {
+        let name = n.to_bytes();
+        name.starts_with(b"user.") && xattr::in_layer(name).is_some()
+    });
+    for attribute in wanted {
+        let value = xattr::value(&from, attribute).map_err(failed)?;
+        let to = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
+        rustix::fs::fsetxattr(&to, &**attribute, &value, XattrFlags::empty()).map_err(failed)?;
     }
-    rustix::fs::fchmod(&copy, Mode::from_raw_mode(found.st_mode & 0o7777))
-        .map_err(Error::file("change the mode of", path))?;
-    rustix::fs::futimens(&copy, &times(found)).map_err(Error::file("set the time of", path))
+    Ok(())
 }

@@ -29,6 +29,7 @@ mod remove;
 mod tar_reader;
 mod walk;
 pub mod write;
+pub mod xattr;
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -36,7 +37,7 @@ use std::os::fd::BorrowedFd;
 use minidock_oci::{DiffId, Digest};
 
 pub use compare::{Differences, compare};
-pub use complete::complete;
+pub use complete::{Lower, complete};
 pub use decode::decompress;
 pub use error::Error;
 pub use extract::NeedsLower;

@@ -16,6 +16,8 @@ use crate::Error;
 const MAX_LINKS: usize = 40;
 /// Open folders kept for the next entries.
 const MAX_CACHED: usize = 128;
+/// Longest real path in bytes. Symlinks could lead deeper than any name.
+const MAX_REAL_PATH: usize = 4095;
 
 const FOLDER: OFlags = OFlags::DIRECTORY
     .union(OFlags::PATH)
@@ -40,7 +42,19 @@ pub trait Maker {
 /// A folder inside the layer: descriptor and real path (no symlinks, no leading slash).
 pub type Folder = (Rc<OwnedFd>, Rc<[u8]>);
 
+/// Where a path led.
+#[derive(Debug)]
+pub enum Reached {
+    /// To a folder.
+    Folder(Folder),
+    /// Nowhere: the layer has nothing there. With the real path as far as it is known, and the rest as it is.
+    Missing(Vec<u8>),
+    /// Something that is neither folder nor symlink is in the way.
+    NotFolder,
+}
+
 /// Finds folders below a root.
+#[derive(Debug)]
 pub struct Walker {
     root: Folder,
     cache: HashMap<Vec<u8>, Folder>,
@@ -65,114 +79,101 @@ impl Walker {
         self.cache.clear();
     }
 
-    /// The folder that a path names. Missing components are made by `maker`; without one they give `None`.
-    pub fn folder(
+    /// The folder that a path names. Missing components are made by `maker`, if there is one.
+    pub fn walk(
         &mut self,
         parts: &[&[u8]],
         mut maker: Option<&mut dyn Maker>,
-    ) -> Result<Option<Folder>, Error> {
+    ) -> Result<Reached, Error> {
         if parts.is_empty() {
-            return Ok(Some(self.root()));
+            return Ok(Reached::Folder(self.root()));
         }
         let key = parts.join(&b'/');
         if let Some(folder) = self.cache.get(&key) {
-            return Ok(Some(folder.clone()));
+            return Ok(Reached::Folder(folder.clone()));
         }
         let mut todo: Vec<Vec<u8>> = parts.iter().rev().map(|p| p.to_vec()).collect();
-        let mut stack: Vec<Folder> = vec![self.root()];
+        // One at a time: a deep path has more folders than a process has descriptors.
+        let mut here = self.root();
         // Start at the parent if that is known: entries of one folder usually come together.
         if let Some((_, up)) = parts.split_last()
             && !up.is_empty()
             && let Some(known) = self.cache.get(&up.join(&b'/'))
-            && known.1.as_ref() == up.join(&b'/').as_slice()
         {
-            stack.push(known.clone());
+            here = known.clone();
             todo.truncate(1);
         }
         let mut links = 0;
         while let Some(name) = todo.pop() {
-            let here = stack.last().cloned().unwrap_or_else(|| self.root());
             if name == b".." {
-                stack = self.parent_of(&here)?;
+                here = self.parent_of(&here)?;
                 continue;
             }
-            let path: Vec<u8> = if here.1.is_empty() {
-                name.clone()
-            } else {
-                [&here.1, &b"/"[..], &name].concat()
-            };
-            match rustix::fs::openat(here.0.as_fd(), name.as_slice(), FOLDER, Mode::empty()) {
-                Ok(fd) => stack.push((Rc::new(fd), path.into())),
-                Err(Errno::NOENT) => match maker.as_deref_mut() {
-                    Some(maker) => {
-                        maker.make(here.0.as_fd(), &name, &path)?;
-                        todo.push(name);
+            let path = join(&here.1, &name);
+            if path.len() > MAX_REAL_PATH {
+                return Err(Error::entry(&key, "leads through symbolic links too deep"));
+            }
+            let errno =
+                match rustix::fs::openat(here.0.as_fd(), name.as_slice(), FOLDER, Mode::empty()) {
+                    Ok(fd) => {
+                        here = (Rc::new(fd), path.into());
+                        continue;
                     }
-                    None => return Ok(None),
-                },
-                Err(Errno::LOOP | Errno::NOTDIR) => {
-                    match self.link_target(here.0.as_fd(), &name)? {
-                        Some(target) => {
-                            links += 1;
-                            if links > MAX_LINKS {
-                                return Err(Error::Loop(
-                                    String::from_utf8_lossy(&key).into_owned(),
-                                ));
-                            }
-                            if target.starts_with(b"/") {
-                                stack = vec![self.root()];
-                            }
-                            todo.extend(
-                                target
-                                    .split(|b| *b == b'/')
-                                    .rev()
-                                    .filter(|p| !p.is_empty() && *p != b".")
-                                    .map(<[u8]>::to_vec),
-                            );
-                        }
-                        None => match maker.as_deref_mut() {
-                            Some(maker) => {
-                                maker.make(here.0.as_fd(), &name, &path)?;
-                                todo.push(name);
-                            }
-                            None => return Ok(None),
-                        },
-                    }
+                    Err(errno) => errno,
+                };
+            match errno {
+                Errno::NOENT | Errno::LOOP | Errno::NOTDIR => {}
+                e => return Err(Error::file("open the folder", &path)(e)),
+            }
+            if errno != Errno::NOENT
+                && let Some(target) = self.link_target(here.0.as_fd(), &name)?
+            {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(Error::Loop(String::from_utf8_lossy(&key).into_owned()));
                 }
-                Err(e) => return Err(Error::file("open the folder", &path)(e)),
+                if target.starts_with(b"/") {
+                    here = self.root();
+                }
+                let target = target.split(|b| *b == b'/').rev();
+                todo.extend(
+                    target
+                        .filter(|p| !p.is_empty() && *p != b".")
+                        .map(<[u8]>::to_vec),
+                );
+                continue;
+            }
+            match maker.as_deref_mut() {
+                Some(maker) => {
+                    maker.make(here.0.as_fd(), &name, &path)?;
+                    todo.push(name);
+                }
+                None => {
+                    let rest = todo.iter().rev();
+                    return Ok(match errno {
+                        Errno::NOENT => Reached::Missing(rest.fold(path, |p, name| join(&p, name))),
+                        _ => Reached::NotFolder,
+                    });
+                }
             }
         }
-        let found = stack.pop().unwrap_or_else(|| self.root());
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
         }
-        self.cache.insert(key, found.clone());
-        Ok(Some(found))
+        self.cache.insert(key, here.clone());
+        Ok(Reached::Folder(here))
     }
 
-    /// The chain of folders up to the parent of a real path.
-    fn parent_of(&self, folder: &Folder) -> Result<Vec<Folder>, Error> {
-        let mut stack = vec![self.root()];
-        let parts: Vec<&[u8]> = folder
-            .1
-            .split(|b| *b == b'/')
-            .filter(|p| !p.is_empty())
-            .collect();
-        let Some((_, parents)) = parts.split_last() else {
-            return Ok(stack);
+    /// What `..` means in a folder: the root's is the root itself. Real paths have no symlinks, and nobody else moves
+    /// folders of a layer that is being made.
+    fn parent_of(&self, folder: &Folder) -> Result<Folder, Error> {
+        let Some(slash) = folder.1.iter().rposition(|b| *b == b'/') else {
+            return Ok(self.root());
         };
-        let mut path: Vec<u8> = Vec::new();
-        for name in parents {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-            let here = stack.last().cloned().unwrap_or_else(|| self.root());
-            let fd = rustix::fs::openat(here.0.as_fd(), *name, FOLDER, Mode::empty())
-                .map_err(Error::file("open the folder", &path))?;
-            stack.push((Rc::new(fd), path.clone().into()));
-        }
-        Ok(stack)
+        let path = &folder.1[..slash];
+        let fd = rustix::fs::openat(folder.0.as_fd(), "..", FOLDER, Mode::empty())
+            .map_err(Error::file("open the folder", path))?;
+        Ok((Rc::new(fd), path.into()))
     }
 
     fn link_target(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
@@ -196,4 +197,13 @@ pub fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<rustix::fs::St
 /// Whether this is how overlayfs marks a deleted name.
 pub fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// The path of a name in a folder.
+pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() {
+        name.to_vec()
+    } else {
+        [folder, b"/", name].concat()
+    }
 }

@@ -97,7 +97,10 @@ fn owners_devices_and_attributes() {
         .folder("./", (1, 2))
         .folder("home", (0, 0))
         .folder("home/user", (1000, 1000))
-        .xattrs(&[("trusted.secret", b"\0\xff"), ("user.overlay.opaque", b"y")])
+        .xattrs(&[
+            ("trusted.secret", b"\0\xff"),
+            ("user.fuseoverlayfs.opaque", b"y"),
+        ])
         .file("home/user/file", (1000, 100))
         .entry(tar::EntryType::Link, "home/again", "home/user/file", (0, 0))
         .entry(tar::EntryType::Symlink, "home/link", "user", (3, 4))
@@ -108,7 +111,7 @@ fn owners_devices_and_attributes() {
     let file = Record {
         xattrs: vec![
             (b"trusted.secret".to_vec(), b"\0\xff".to_vec()),
-            (b"user.overlay.opaque".to_vec(), b"y".to_vec()),
+            (b"user.fuseoverlayfs.opaque".to_vec(), b"y".to_vec()),
         ],
         ..owned((1000, 100))
     };

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use minidock_layer::{Expect, NeedsLower, Options, Ownership, Target, Unpacked};
+use minidock_layer::{Expect, Lower, NeedsLower, Options, Ownership, Target, Unpacked};
 use minidock_oci::{ChainId, DiffId, Digest, ImageConfig};
 use serde::{Deserialize, Serialize};
 
@@ -129,18 +129,18 @@ impl Writer {
     pub fn finish_layers(&self, config: &ImageConfig) -> Result<(), StoreError> {
         let diff_ids = &config.rootfs.diff_ids;
         let chain = ChainId::of_stack(diff_ids);
-        let mut lower: Vec<OwnedFd> = Vec::new();
+        let mut lower: Vec<Lower> = Vec::new();
         for (diff_id, chain_id) in diff_ids.iter().zip(&chain) {
             let pending = self.pending().remove(chain_id);
             if let Some(pending) = pending {
-                self.complete(&pending.folder, &pending.needs, &lower, diff_id)?;
+                self.complete(&pending.folder, pending.needs, &lower, diff_id)?;
                 self.sync()?;
                 self.publish_folder(&pending.folder, &chain_id.0)?;
             }
             let Some(folder) = self.store.layer_folder(diff_id, chain_id) else {
                 continue; // Reported with the image's id by whoever derives the image's layers.
             };
-            lower.push(open_dir(&folder.join("fs"))?);
+            lower.push(Self::open_lower(&folder)?);
         }
         Ok(())
     }
@@ -168,9 +168,9 @@ impl Writer {
         let unpacked = txn.unpack_into(&folder, Box::new(file), None)?;
         let alone = unpacked.needs_lower.is_empty();
         if !alone {
-            let lower = lower.iter().map(|folder| open_dir(&folder.join("fs")));
+            let lower = lower.iter().map(|folder| Self::open_lower(folder));
             let lower = lower.collect::<Result<Vec<_>, _>>()?;
-            self.complete(&folder, &unpacked.needs_lower, &lower, request.diff_id)?;
+            self.complete(&folder, unpacked.needs_lower, &lower, request.diff_id)?;
         }
         let info = self.store.layer_info(&folder)?;
         Ok((folder, info, alone))
@@ -192,18 +192,27 @@ impl Writer {
     fn complete(
         &self,
         folder: &Path,
-        needs: &NeedsLower,
-        lower: &[OwnedFd],
+        needs: NeedsLower,
+        lower: &[Lower],
         diff_id: &DiffId,
     ) -> Result<(), StoreError> {
         let tree = open_dir(&folder.join("fs"))?;
-        let below: Vec<_> = lower.iter().rev().map(AsFd::as_fd).collect();
-        minidock_layer::complete(tree.as_fd(), needs, &below, &self.options()).map_err(|source| {
-            StoreError::Layer {
+        let path = folder.join("aside");
+        let aside = File::options().append(true).open(&path);
+        let aside = aside.map_err(StoreError::io("write", &path))?;
+        let below: Vec<_> = lower.iter().rev().collect();
+        let options = self.options();
+        minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &below, &options).map_err(
+            |source| StoreError::Layer {
                 digest: diff_id.0.clone(),
                 source: Box::new(source),
-            }
-        })
+            },
+        )
+    }
+
+    fn open_lower(folder: &Path) -> Result<Lower, StoreError> {
+        let tree = open_dir(&folder.join("fs"))?;
+        Ok(Lower::new(tree, folder.join("aside")))
     }
 
     fn options(&self) -> Options {

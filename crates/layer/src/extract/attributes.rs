@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -10,13 +10,14 @@ use rustix::io::Errno;
 use super::Extractor;
 use crate::aside::{Device, Record, Xattrs};
 use crate::tar_reader::{Entry, Kind};
-use crate::{Error, Ownership};
+use crate::walk::{Reached, Walker};
+use crate::{Error, Ownership, xattr};
 
 /// Attributes of a folder, set when nothing more is put into it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FolderAttributes {
-    pub(super) mode: u32,
-    pub(super) mtime: (i64, u32),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolderAttributes {
+    pub(crate) mode: u32,
+    pub(crate) mtime: (i64, u32),
 }
 
 impl Extractor<'_> {
@@ -52,17 +53,10 @@ impl Extractor<'_> {
         entry: &Entry,
         device: Option<Device>,
     ) -> Result<(), Error> {
-        if self.ownership == Ownership::Host {
-            let (uid, gid) = owner(entry)?;
-            rustix::fs::chownat(
-                parent,
-                name,
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .map_err(Error::file("change the owner of", path))?;
-        }
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let told = self.give(path, entry, |uid, gid| {
+            rustix::fs::chownat(parent, name, uid, gid, flags)
+        })?;
         let xattrs = if entry.kind == Kind::Directory && !entry.xattrs.is_empty() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(parent, name, flags, Mode::empty())
@@ -71,7 +65,26 @@ impl Extractor<'_> {
         } else {
             entry.xattrs.clone()
         };
-        self.keep_aside(path, entry, device, xattrs)
+        self.keep_aside(path, entry, told, device, xattrs)
+    }
+
+    /// Gives a file to its owner. Returns whether the file system now tells the true one.
+    pub(super) fn give(
+        &self,
+        path: &[u8],
+        entry: &Entry,
+        chown: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
+    ) -> Result<bool, Error> {
+        let (uid, gid) = owner(entry)?;
+        if self.ownership == Ownership::Single {
+            return Ok((uid, gid) == (Uid::ROOT, Gid::ROOT));
+        }
+        match chown(Some(uid), Some(gid)) {
+            Ok(()) => Ok(true),
+            // The id map has no such id.
+            Err(Errno::INVAL) => Ok(false),
+            Err(e) => Err(Error::file("change the owner of", path)(e)),
+        }
     }
 
     /// Sets the extended attributes that may be set, and returns the others.
@@ -83,12 +96,9 @@ impl Extractor<'_> {
     ) -> Result<Xattrs, Error> {
         let mut unset = Vec::new();
         for (name, value) in &entry.xattrs {
-            let ours = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-            let host = self.ownership == Ownership::Host && name == b"security.capability";
-            let set = match CString::new(name.clone()) {
-                Ok(name) if ours || host => {
-                    rustix::fs::fsetxattr(file, &*name, value, XattrFlags::empty())
-                }
+            let on_disk = xattr::on_disk(name, self.ownership);
+            let set = match on_disk.map(|name| CString::new(name.into_owned())) {
+                Some(Ok(name)) => rustix::fs::fsetxattr(file, &*name, value, XattrFlags::empty()),
                 _ => Err(Errno::PERM),
             };
             match set {
@@ -112,24 +122,43 @@ impl Extractor<'_> {
         &mut self,
         path: &[u8],
         entry: &Entry,
+        told: bool,
         device: Option<Device>,
         xattrs: Xattrs,
     ) -> Result<(), Error> {
         let (uid, gid) = owner(entry)?;
-        let told = self.ownership == Ownership::Host || (uid, gid) == (Uid::ROOT, Gid::ROOT);
         let record = Record {
             owner: (!told).then(|| (uid.as_raw(), gid.as_raw())),
             device,
             xattrs,
         };
-        match &mut self.aside {
+        match &mut self.known.aside {
             Some(aside) => aside.set(path, &record),
             None => Ok(()),
         }
     }
 }
 
-pub(super) fn set_folder(
+/// Sets the attributes of a tree's folders, which come parents first.
+pub(crate) fn set_folders(
+    walker: &mut Walker,
+    folders: &[(Vec<u8>, FolderAttributes)],
+) -> Result<(), Error> {
+    // In reverse, so that a folder comes before the one it is in, which may become inaccessible.
+    for (path, attributes) in folders.iter().rev() {
+        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+        let (name, parents): (&[u8], &[&[u8]]) = match parts.split_last() {
+            Some((name, parents)) if !name.is_empty() => (name, parents),
+            _ => (b".", &[]),
+        };
+        if let Reached::Folder((folder, _)) = walker.walk(parents, None)? {
+            set_folder(folder.as_fd(), name, path, *attributes)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_folder(
     parent: BorrowedFd<'_>,
     name: &[u8],
     path: &[u8],

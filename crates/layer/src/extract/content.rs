@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attributes::{FolderAttributes, owner, times};
-use super::hiding::make_opaque;
+use super::attributes::{FolderAttributes, times};
+use super::known::Folder;
 use super::{Extractor, join};
 use crate::aside::{Device, DeviceKind};
 use crate::tar_reader::{Entry, Kind, TarReader};
-use crate::walk::{components, is_whiteout, stat};
-use crate::{Error, Ownership};
+use crate::walk::{Reached, components, is_whiteout, stat};
+use crate::{Error, Ownership, xattr};
 
 impl Extractor<'_> {
     pub(super) fn directory(
@@ -25,19 +25,23 @@ impl Extractor<'_> {
         hides: bool,
     ) -> Result<(), Error> {
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => {}
+            // An entry sets all attributes: what an earlier one of the folder gave goes.
+            Err(Errno::EXIST) => {
+                if matches!(self.known.folders.get(path), Some(Folder::Entry(_))) {
+                    clear_xattrs(parent, name, path)?;
+                }
+            }
             Err(e) => return Err(Error::file("create the folder", path)(e)),
         }
         if hides {
-            make_opaque(parent, name, path, &mut self.opaque)?;
+            self.known.make_opaque(parent, name, path)?;
         }
-        self.folders.insert(
-            path.to_vec(),
-            Some(FolderAttributes {
-                mode: entry.mode,
-                mtime: entry.mtime,
-            }),
-        );
+        let attributes = FolderAttributes {
+            mode: entry.mode,
+            mtime: entry.mtime,
+        };
+        self.known.folder(path, Folder::Entry(attributes))?;
         self.own(parent, name, path, entry, None)
     }
 
@@ -99,18 +103,16 @@ impl Extractor<'_> {
         }
         self.content_size = self.content_size.saturating_add(entry.size);
         let io = |operation| Error::file(operation, path);
-        if self.ownership == Ownership::Host {
-            let (uid, gid) = owner(entry)?;
-            rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(io("change the owner of"))?;
-        }
+        let told = self.give(path, entry, |uid, gid| rustix::fs::fchown(&file, uid, gid))?;
         // After chown, which clears setuid and setgid, and before the mode may forbid writing.
         let unset = self.set_xattrs(&file, path, entry)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
             .map_err(io("change the mode of"))?;
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(io("set the time of"))?;
-        self.keep_aside(path, entry, None, unset)
+        self.keep_aside(path, entry, told, None, unset)
     }
 
+    /// Another name for a file of this layer, or of those below: these are not known yet, so an empty file holds its place.
     pub(super) fn hard_link(
         &mut self,
         parent: BorrowedFd<'_>,
@@ -118,34 +120,64 @@ impl Extractor<'_> {
         path: &[u8],
         entry: &Entry,
     ) -> Result<(), Error> {
-        let out = || Error::entry(&entry.path, "is a hard link that leads out of the layer");
-        let parts = components(&entry.link).ok_or_else(out)?;
-        let (target, parents) = parts.split_last().ok_or_else(out)?;
-        let folder = self.walker.folder(parents, None)?;
-        if let Some((folder, folder_path)) = folder {
-            match stat(folder.as_fd(), target).map_err(Error::file("look at", &entry.link))? {
-                Some(t) if FileType::from_raw_mode(t.st_mode) == FileType::Directory => {
-                    return Err(Error::entry(&entry.path, "is a hard link to a folder"));
-                }
-                Some(t) if !is_whiteout(&t) => {
-                    rustix::fs::linkat(folder.as_fd(), *target, parent, name, AtFlags::empty())
-                        .map_err(Error::file("create the hard link", path))?;
-                    return match &mut self.aside {
-                        Some(aside) => aside.link(path, &join(&folder_path, target)),
-                        None => Ok(()),
-                    };
-                }
-                Some(_) => {
-                    return Err(Error::entry(
-                        &entry.path,
-                        "is a hard link to a file that the layer deletes",
-                    ));
-                }
-                None => {}
+        let wrong = |problem: &str| {
+            let link = String::from_utf8_lossy(&entry.link);
+            Err(Error::entry(
+                &entry.path,
+                format!("is a hard link to {link:?}, {problem}"),
+            ))
+        };
+        let Some(parts) = components(&entry.link) else {
+            return wrong("which leads out of the layer");
+        };
+        let Some((target, parents)) = parts.split_last() else {
+            return wrong("which is the root folder");
+        };
+        let (folder, real) = match self.walker.walk(parents, None)? {
+            Reached::Folder((folder, real)) => (Some(folder), join(&real, target)),
+            Reached::Missing(real) => (None, join(&real, target)),
+            Reached::NotFolder => return wrong("which the layer removes or replaces"),
+        };
+        let found = match &folder {
+            Some(folder) => {
+                stat(folder.as_fd(), target).map_err(Error::file("look at", &entry.link))?
             }
+            None => None,
+        };
+        match found {
+            Some(t) if FileType::from_raw_mode(t.st_mode) == FileType::Directory => {
+                return wrong("which is a folder");
+            }
+            Some(t) if is_whiteout(&t) => return wrong("which the layer removes"),
+            Some(_) if real == path => return Ok(()),
+            None if self.known.is_hidden(&real) => return wrong("which the layer removes"),
+            _ => {}
         }
-        self.lower_links.insert(path.to_vec(), parts.join(&b'/'));
-        Ok(())
+        if real
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with(b"/"))
+        {
+            return wrong("and would replace a folder above that");
+        }
+        self.clear(parent, name, Kind::HardLink, path)?;
+        let waits = match (&found, self.known.lower_links.get(&real)) {
+            (None, _) => Some(real.clone()),
+            (Some(_), waits) => waits.cloned(),
+        };
+        if let Some(target) = waits {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(parent, name, FileType::RegularFile, mode, 0)
+                .map_err(Error::file("create", path))?;
+            return self.known.lower_link(path, target);
+        }
+        if let Some(folder) = folder {
+            rustix::fs::linkat(&folder, *target, parent, name, AtFlags::empty())
+                .map_err(Error::file("create the hard link", path))?;
+        }
+        match &mut self.known.aside {
+            Some(aside) => aside.link(path, &real),
+            None => Ok(()),
+        }
     }
 
     /// Makes a fifo or a device; returns the device that an empty file stands for.
@@ -161,9 +193,15 @@ impl Extractor<'_> {
             Kind::CharDevice => FileType::CharacterDevice,
             _ => FileType::BlockDevice,
         };
-        let device = rustix::fs::makedev(entry.device.0, entry.device.1);
-        // A device 0:0 would be a whiteout.
-        let real = kind == FileType::Fifo || (self.ownership == Ownership::Host && device != 0);
+        let (major, minor) = entry.device;
+        // The kernel has 12 and 20 bits for them and drops others silently. 0:0 is how overlayfs marks a whiteout.
+        let representable = major < 1 << 12 && minor < 1 << 20 && (major, minor) != (0, 0);
+        let real = kind == FileType::Fifo || (self.ownership == Ownership::Host && representable);
+        let device = if kind == FileType::Fifo {
+            0
+        } else {
+            rustix::fs::makedev(major, minor)
+        };
         let made = if real {
             rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(0o600), device)
         } else {
@@ -181,7 +219,6 @@ impl Extractor<'_> {
                     0,
                 )
                 .map_err(Error::file("create a placeholder for", path))?;
-                let (major, minor) = entry.device;
                 placeholder = Some(Device {
                     kind: if kind == FileType::CharacterDevice {
                         DeviceKind::Char
@@ -203,4 +240,17 @@ impl Extractor<'_> {
         .map_err(Error::file("change the mode of", path))?;
         Ok(placeholder)
     }
+}
+
+/// Takes the attributes of users from a folder, but for the overlay's own.
+fn clear_xattrs(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
+    let failed = |e| Error::file("remove an extended attribute of", path)(e);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
+    for name in xattr::names(&fd).map_err(failed)? {
+        if xattr::in_layer(name.to_bytes()).is_some() && name.to_bytes().starts_with(b"user.") {
+            rustix::fs::fremovexattr(&fd, &*name).map_err(failed)?;
+        }
+    }
+    Ok(())
 }

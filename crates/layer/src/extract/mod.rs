@@ -6,21 +6,26 @@
 mod attributes;
 mod content;
 mod hiding;
+mod known;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
 use crate::aside::AsideWriter;
 use crate::tar_reader::{Entry, Kind, TarReader};
-use crate::walk::{Walker, components};
+use crate::walk::{Reached, Walker, components, join};
 use crate::{Error, Limits, Options, Ownership, Target};
 
-use attributes::{FolderAttributes, set_folder};
-use hiding::Implicit;
+pub(crate) use attributes::{FolderAttributes, set_folders};
+use known::{DEFAULT, Known};
 
 const BUFFER: usize = 128 << 10;
+/// Longest name of an entry in bytes; what programs pass to the kernel ends there as well (`PATH_MAX`, less its NUL).
+const MAX_PATH: usize = 4095;
+/// Longest component (`NAME_MAX`).
+const MAX_NAME: usize = 255;
+/// Where aufs, and with it old layers, keeps files that only hard links point to.
+const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// What a layer can only know together with the layers below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +34,12 @@ pub struct NeedsLower {
     pub implicit_dirs: Vec<Vec<u8>>,
     /// Hard links to files of a lower layer: (name, target).
     pub lower_links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Opaque folders on a file system without extended attributes of users (tmpfs before Linux 6.6, NFS before 5.9): what
-    /// they hide is whited out name by name.
+    /// Opaque folders that cannot be marked: what they hide is whited out name by name. The root is one, which overlayfs
+    /// merges whatever it says, and all on a file system without extended attributes of users (tmpfs before Linux 6.6, NFS
+    /// before 5.9).
     pub opaque_dirs: Vec<Vec<u8>>,
+    /// The folders' attributes, set last: they may forbid what has to be done before.
+    pub(crate) attributes: Vec<(Vec<u8>, FolderAttributes)>,
 }
 
 impl NeedsLower {
@@ -46,13 +54,8 @@ pub struct Extractor<'a> {
     walker: Walker,
     ownership: Ownership,
     limits: Limits,
-    /// Real path to attributes; `None` for a folder without an entry.
-    folders: BTreeMap<Vec<u8>, Option<FolderAttributes>>,
-    lower_links: HashMap<Vec<u8>, Vec<u8>>,
-    /// Folders that should be opaque and could not be marked.
-    opaque: BTreeSet<Vec<u8>>,
+    known: Known<'a>,
     root: Option<FolderAttributes>,
-    aside: Option<AsideWriter<&'a File>>,
     buffer: Vec<u8>,
     pub entries: u64,
     pub content_size: u64,
@@ -64,11 +67,8 @@ impl<'a> Extractor<'a> {
             walker: Walker::new(target.tree)?,
             ownership: options.ownership,
             limits: options.limits,
-            folders: BTreeMap::new(),
-            lower_links: HashMap::new(),
-            opaque: BTreeSet::new(),
+            known: Known::new(target.aside.map(AsideWriter::new).transpose()?),
             root: None,
-            aside: target.aside.map(AsideWriter::new).transpose()?,
             buffer: vec![0; BUFFER],
             entries: 0,
             content_size: 0,
@@ -98,36 +98,36 @@ impl<'a> Extractor<'a> {
     }
 
     fn apply<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
-        if entry.path.contains(&0) {
-            return Err(Error::entry(&entry.path, "has a NUL byte in its name"));
-        }
-        let parts = components(&entry.path)
-            .ok_or_else(|| Error::entry(&entry.path, "has a name that leads out of the layer"))?;
+        let parts = checked(&entry.path)?;
         let Some((name, parents)) = parts.split_last() else {
             return self.apply_root(entry);
         };
-        let mut implicit = Implicit {
-            folders: &mut self.folders,
-            opaque: &mut self.opaque,
-            aside: self.aside.as_mut(),
+        // Aufs's own, of old layers, except that files may have been moved there for hard links to point to.
+        if parents.iter().any(|p| p.starts_with(b".wh..wh.")) && parents != [AUFS_LINKS] {
+            return Ok(());
+        }
+        let (folder, folder_path) = match self.walker.walk(parents, Some(&mut self.known))? {
+            Reached::Folder(folder) => folder,
+            Reached::Missing(_) | Reached::NotFolder => {
+                return Err(Error::entry(&entry.path, "has no parent folder"));
+            }
         };
-        let (folder, folder_path) = self
-            .walker
-            .folder(parents, Some(&mut implicit))?
-            .ok_or_else(|| Error::entry(&entry.path, "has no parent folder"))?;
         let parent = folder.as_fd();
         let path = join(&folder_path, name);
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(parent, hidden, &folder_path, &path);
+        }
+        if entry.kind == Kind::HardLink {
+            return self.hard_link(parent, name, &path, entry);
         }
         let mut device = None;
         let hides = self.clear(parent, name, entry.kind, &path)?;
         match entry.kind {
             Kind::Directory => return self.directory(parent, name, &path, entry, hides),
             Kind::File => return self.file(parent, name, &path, entry, tar),
-            Kind::HardLink => return self.hard_link(parent, name, &path, entry),
+            Kind::HardLink => {}
             Kind::Symlink => {
-                if entry.link.is_empty() || entry.link.contains(&0) {
+                if entry.link.is_empty() {
                     return Err(Error::entry(&entry.path, "is a symlink to nowhere"));
                 }
                 rustix::fs::symlinkat(entry.link.as_slice(), parent, *name)
@@ -152,51 +152,38 @@ impl<'a> Extractor<'a> {
         self.own(root.as_fd(), b".", b"", entry, None)
     }
 
-    /// Sets the folders' attributes, children before parents, and says what the layers below have to tell.
+    /// Sets the folders' attributes, unless the layers below have to tell something first.
     pub fn finish(mut self) -> Result<(bool, NeedsLower), Error> {
-        if let Some(aside) = self.aside.take() {
-            aside.finish()?;
+        if self.known.folders.contains_key(AUFS_LINKS) {
+            let (root, _) = self.walker.root();
+            self.clear(root.as_fd(), AUFS_LINKS, Kind::File, AUFS_LINKS)?;
         }
-        let folders = std::mem::take(&mut self.folders);
-        // In reverse order of names, so that a folder comes before the one it is in, which may become inaccessible.
-        for (path, attributes) in folders.iter().rev() {
-            let attributes = attributes.unwrap_or(FolderAttributes {
-                mode: 0o755,
-                mtime: (0, 0),
-            });
-            let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-            let Some((name, parents)) = parts.split_last() else {
-                continue;
-            };
-            let Some((folder, _)) = self.walker.folder(parents, None)? else {
-                continue;
-            };
-            set_folder(folder.as_fd(), name, path, attributes)?;
+        let (mut folders, mut needs) = self.known.into_needs()?;
+        folders.insert(0, (Vec::new(), self.root.unwrap_or(DEFAULT)));
+        if needs.is_empty() {
+            set_folders(&mut self.walker, &folders)?;
+        } else {
+            needs.attributes = folders;
         }
-        let (root, _) = self.walker.root();
-        let attributes = self.root.unwrap_or(FolderAttributes {
-            mode: 0o755,
-            mtime: (0, 0),
-        });
-        set_folder(root.as_fd(), b".", b".", attributes)?;
-        let needs = NeedsLower {
-            implicit_dirs: folders
-                .into_iter()
-                .filter(|(_, a)| a.is_none())
-                .map(|(p, _)| p)
-                .collect(),
-            lower_links: self.lower_links.into_iter().collect(),
-            opaque_dirs: self.opaque.into_iter().collect(),
-        };
         Ok((self.root.is_some(), needs))
     }
 }
 
-/// The path of a name in a folder.
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() {
-        name.to_vec()
-    } else {
-        [folder, b"/", name].concat()
+/// The components of an entry's name, which may be of any kind, but must fit a file system.
+fn checked(path: &[u8]) -> Result<Vec<&[u8]>, Error> {
+    if path.len() > MAX_PATH {
+        let problem = format!("has a name of {} bytes; {MAX_PATH} is the most", path.len());
+        return Err(Error::entry(path, problem));
+    }
+    let parts = components(path)
+        .ok_or_else(|| Error::entry(path, "has a name that leads out of the layer"))?;
+    // A whiteout's own name is never made, so it may be longer.
+    let length = |part: &[u8]| part.strip_prefix(b".wh.").unwrap_or(part).len();
+    match parts.iter().map(|p| length(p)).find(|n| *n > MAX_NAME) {
+        Some(n) => Err(Error::entry(
+            path,
+            format!("has {n} bytes between two slashes of its name; {MAX_NAME} is the most"),
+        )),
+        None => Ok(parts),
     }
 }

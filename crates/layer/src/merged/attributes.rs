@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::{Node, NodeKind, Owners, Part};
 use crate::Error;
 use crate::aside::{DeviceKind, Record, Xattrs};
+use crate::xattr;
 
 /// overlayfs marks what it copied up with the file that it came from.
 const ORIGIN: &str = "user.overlay.origin";
@@ -132,7 +133,7 @@ impl Node {
     }
 
     /// The folder of its parent that it stands in, and its name there.
-    fn place(&self) -> Result<(BorrowedFd<'_>, &[u8]), Error> {
+    pub(crate) fn place(&self) -> Result<(BorrowedFd<'_>, &[u8]), Error> {
         let part = self
             .here
             .first()
@@ -160,6 +161,14 @@ impl Node {
             .unwrap_or(0)
             .saturating_mul(512);
         self.kind == NodeKind::File && stored < self.size
+    }
+
+    /// Opens a folder: as it is on the uppermost level that has it.
+    pub(crate) fn open_folder(&self) -> Result<OwnedFd, Error> {
+        let (parent, name) = self.place()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, Mode::empty())
+            .map_err(Error::file("open the folder", &self.path))
     }
 
     /// Opens a regular file for reading.
@@ -250,12 +259,15 @@ pub(crate) fn read_xattrs(path: &CString, shown: &[u8]) -> Result<Xattrs, Error>
         Err(e) => return Err(failed(e)),
     };
     let mut found = Vec::new();
-    for name in names[..n].split(|b| *b == 0).filter(|n| belongs(n)) {
+    for name in names[..n].split(|b| *b == 0) {
+        let Some(told) = xattr::in_layer(name).filter(|n| belongs(n)) else {
+            continue;
+        };
         let mut value = vec![0_u8; MAX_XATTR];
         match rustix::fs::lgetxattr(path, name, &mut value[..]) {
             Ok(n) => {
                 value.truncate(n);
-                found.push((name.to_vec(), value));
+                found.push((told.into_owned(), value));
             }
             // Removed since, or not for us.
             Err(Errno::NODATA | Errno::NOENT | Errno::ACCESS | Errno::PERM) => {}
@@ -266,13 +278,7 @@ pub(crate) fn read_xattrs(path: &CString, shown: &[u8]) -> Result<Xattrs, Error>
 }
 
 fn belongs(name: &[u8]) -> bool {
-    let overlay = [
-        &b"user.overlay."[..],
-        b"user.fuseoverlayfs.",
-        b"user.containers.",
-    ];
-    name == CAPABILITY
-        || (name.starts_with(b"user.") && !overlay.iter().any(|p| name.starts_with(p)))
+    name == CAPABILITY || name.starts_with(b"user.")
 }
 
 /// The link count has 32 bits on some architectures.

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::aside::{Aside, DeviceKind, Record};
+pub(crate) use crate::walk::join;
 use crate::walk::{is_whiteout, stat};
 
 pub use walk::Next;
@@ -206,22 +207,22 @@ impl Merged {
     pub fn resolve(&self, path: &Path) -> Result<Option<Node>, Error> {
         use std::os::unix::ffi::OsStrExt;
         let mut todo = split(path.as_os_str().as_bytes());
-        let mut stack = vec![self.root()?];
+        // One folder at a time: a deep path has more of them than a process has descriptors.
+        let mut here = self.root()?;
         let mut links = 0;
         while let Some(name) = todo.pop() {
-            let Some(here) = stack.last() else {
-                return Ok(None);
-            };
             if here.kind != NodeKind::Directory {
                 return Ok(None);
             }
             if name == b".." {
-                if stack.len() > 1 {
-                    stack.pop();
+                let end = here.path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+                match self.lookup(&here.path[..end])? {
+                    Some(parent) => here = parent,
+                    None => return Ok(None),
                 }
                 continue;
             }
-            match self.child(here, &name)? {
+            match self.child(&here, &name)? {
                 None => return Ok(None),
                 Some(node) if node.kind == NodeKind::Symlink => {
                     links += 1;
@@ -230,14 +231,14 @@ impl Merged {
                     }
                     let target = node.link_target()?;
                     if target.starts_with(b"/") {
-                        stack.truncate(1);
+                        here = self.root()?;
                     }
                     todo.extend(split(&target));
                 }
-                Some(node) => stack.push(node),
+                Some(node) => here = node,
             }
         }
-        Ok(stack.pop())
+        Ok(Some(here))
     }
 
     /// Merges one name: what the levels in `candidates` (indices into `parts`, uppermost first) have of it.
@@ -341,15 +342,6 @@ fn split(path: &[u8]) -> Vec<Vec<u8>> {
         .filter(|p| !p.is_empty() && *p != b".")
         .map(<[u8]>::to_vec)
         .collect()
-}
-
-/// The path of a name in a folder.
-pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() {
-        name.to_vec()
-    } else {
-        [folder, b"/", name].concat()
-    }
 }
 
 /// The names in one folder, in no order.

@@ -174,12 +174,13 @@ impl World {
         } else {
             Ownership::Single
         };
-        let unpacked = minidock_layer::unpack(
-            blob,
-            &Expect::default(),
-            &target,
-            &Options { ownership, limits },
-        );
+        let options = Options { ownership, limits };
+        let unpacked = minidock_layer::unpack(blob, &Expect::default(), &target, &options);
+        // A base layer has nothing below, but is to be told so.
+        let unpacked = unpacked.and_then(|u| {
+            let needs = u.needs_lower.clone();
+            minidock_layer::complete(opened.as_fd(), None, needs, &[], &options).map(|()| u)
+        });
         unpacked.map(|u| (tree, u)).map_err(|e| {
             let cause = std::error::Error::source(&e)
                 .map(|c| format!(": {c}"))
