@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::attributes::FolderAttributes;
 use crate::aside::AsideWriter;
-use crate::walk::{Maker, stat};
+use crate::merged::list;
+use crate::walk::{Maker, is_whiteout, join, stat};
 use crate::xattr::OPAQUE;
 use crate::{Error, NeedsLower};
 
@@ -28,7 +29,10 @@ pub(super) enum Folder {
     /// Its entry.
     Entry(FolderAttributes),
     /// It has no entry: from the layers below, if they have such a folder.
-    Inherited,
+    Inherited {
+        /// Whether it is known to hold more than whiteouts.
+        solid: bool,
+    },
     /// It has no entry, and what the layers below have there was removed.
     New,
 }
@@ -138,13 +142,42 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
+    /// Whether a folder was only made to hold whiteouts. Asked again, one that is not is not looked through again.
+    pub(super) fn is_vain(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<bool, Error> {
+        let Some(Folder::Inherited { solid: false }) = self.folders.get(path) else {
+            return Ok(false);
+        };
+        let failed = |e| Error::file("look into", path)(e);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed)?;
+        let mut vain = true;
+        for inside in list(folder.as_fd(), path)? {
+            let found = stat(folder.as_fd(), &inside).map_err(failed)?;
+            let hides = found.is_none_or(|found| is_whiteout(&found));
+            if !hides && !self.is_vain(folder.as_fd(), &inside, &join(path, &inside))? {
+                vain = false;
+                break;
+            }
+        }
+        if !vain {
+            self.folders
+                .insert(path.to_vec(), Folder::Inherited { solid: true });
+        }
+        Ok(vain)
+    }
+
     /// Folders with their attributes, parents first, and what the layers below have to tell.
     pub(super) fn into_needs(self) -> Result<(Folders, NeedsLower), Error> {
         if let Some(aside) = self.aside {
             aside.finish()?;
         }
         let inherited = |(path, folder): (&Vec<u8>, &Folder)| {
-            matches!(folder, Folder::Inherited).then(|| path.clone())
+            matches!(folder, Folder::Inherited { .. }).then(|| path.clone())
         };
         let needs = NeedsLower {
             implicit_dirs: self.folders.iter().filter_map(inherited).collect(),
@@ -158,7 +191,7 @@ impl<'a> Known<'a> {
         };
         let attributes = |folder| match folder {
             Folder::Entry(attributes) => attributes,
-            Folder::Inherited | Folder::New => DEFAULT,
+            Folder::Inherited { .. } | Folder::New => DEFAULT,
         };
         let folders = self.folders.into_iter().map(|(p, f)| (p, attributes(f)));
         Ok((folders.collect(), needs))
@@ -185,7 +218,14 @@ impl Maker for Known<'_> {
             self.make_opaque(parent, name, path)?;
         }
         let new = replaces || self.is_hidden(path);
-        self.folder(path, if new { Folder::New } else { Folder::Inherited })
+        self.folder(
+            path,
+            if new {
+                Folder::New
+            } else {
+                Folder::Inherited { solid: false }
+            },
+        )
     }
 }
 

@@ -106,6 +106,9 @@ impl<'a> Extractor<'a> {
         if parents.iter().any(|p| p.starts_with(b".wh..wh.")) && parents != [AUFS_LINKS] {
             return Ok(());
         }
+        if let Some(hidden) = name.strip_prefix(b".wh.") {
+            return self.whiteout(parents, hidden, &entry.path);
+        }
         let (folder, folder_path) = match self.walker.walk(parents, Some(&mut self.known))? {
             Reached::Folder(folder) => folder,
             Reached::Missing(_) | Reached::NotFolder => {
@@ -114,9 +117,6 @@ impl<'a> Extractor<'a> {
         };
         let parent = folder.as_fd();
         let path = join(&folder_path, name);
-        if let Some(hidden) = name.strip_prefix(b".wh.") {
-            return self.whiteout(parent, hidden, &folder_path, &path);
-        }
         if entry.kind == Kind::HardLink {
             return self.hard_link(parent, name, &path, entry);
         }
