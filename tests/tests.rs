@@ -26,3 +26,4 @@ mod readme;
 mod run;
 mod signals;
 mod terminal;
+mod volumes;

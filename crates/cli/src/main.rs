@@ -13,7 +13,7 @@
 
 mod args;
 mod commands;
-mod env_file;
+mod container;
 mod failure;
 mod filters;
 mod format;

@@ -79,6 +79,19 @@ pub enum Error {
         /// Why not.
         source: Box<minidock_layer::Error>,
     },
+    /// A folder to be mounted is not there.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", .0.display())]
+    BindSource(PathBuf),
+    /// Something of the host's could not be used.
+    #[error("cannot {operation} {}", path.display())]
+    Path {
+        /// What was tried.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// An argument cannot be used.
     #[error("{what} {value:?} is not valid: {why}")]
     Argument {
@@ -138,6 +151,10 @@ impl Error {
                 "as root, restore what /etc/subuid, /etc/subgid and the package uidmap (shadow-utils) gave when the store was made; or use another store with --root DIR or MINIDOCK_ROOT"
                     .into(),
             ),
+            Self::BindSource(path) => Some(format!(
+                "make it, or use `-v {}:…`, which makes it as a folder",
+                path.display()
+            )),
             Self::NoCommand(image) => {
                 Some(format!("name one: `minidock run {image} COMMAND [ARG...]`"))
             }

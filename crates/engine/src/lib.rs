@@ -21,6 +21,7 @@ mod run;
 pub mod spec;
 mod subids;
 pub mod user;
+mod volumes;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,7 @@ pub use minidock_store::{
 pub use remove::Removed;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
+pub use volumes::{VolumeLine, clean as clean_path, is_name as is_volume_name};
 
 /// Checks a login with its registry, and keeps it where [`PullOptions::credentials`] says.
 ///

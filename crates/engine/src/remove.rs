@@ -72,22 +72,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a container; a running one only with `force`, which ends it first.
+    /// Removes a container; a running one only with `force`, which ends it first. With `volumes`, its anonymous volumes go
+    /// as well.
     ///
     /// # Errors
     /// When there is no such container, or it runs and `force` is not given.
-    pub fn remove_container(&self, query: &str, force: bool) -> Result<(), Error> {
+    pub fn remove_container(&self, query: &str, force: bool, volumes: bool) -> Result<(), Error> {
         let container = self.store.find_container(query)?;
-        if let Some(state) = container.state()?
+        let state = container.state()?;
+        if let Some(state) = &state
             && state.is_alive()
         {
             if !force {
                 return Err(Error::ContainerRunning(query.to_owned()));
             }
-            kill_and_wait(&state)?;
+            kill_and_wait(state)?;
         }
         self.enter()?;
         container.remove()?;
+        if let Some(state) = state.filter(|state| volumes || state.auto_remove) {
+            self.store.remove_volumes_of(&state.mounts)?;
+        }
         Ok(())
     }
 

@@ -8,13 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, Platform};
-use minidock_run::{Launch, Rootfs};
+use minidock_run::{Host, Launch, Rootfs};
 use minidock_store::{
     Container, ContainerState, Hold, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
 use crate::user::{self, ResolvedUser};
+use crate::volumes::{Fill, Mounts, Owner};
 use crate::{Engine, Error, name, rootfs};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
@@ -43,6 +44,17 @@ struct Prepared<'a> {
     config: &'a ImageConfig,
     layers: &'a ImageLayers,
     user: &'a ResolvedUser,
+    host: &'a Host,
+    fills: &'a [Fill],
+}
+
+/// What a container is made of.
+struct New<'a> {
+    request: &'a RunRequest,
+    config: &'a ImageConfig,
+    record: &'a ImageRecord,
+    layers: &'a ImageLayers,
+    kernel: (u32, u32),
 }
 
 /// Something to tell the user that does not stop the container.
@@ -78,21 +90,33 @@ impl Engine {
         }
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let user = self.resolve_user(request, &config, &layers)?;
-        let (container, state) = self.create(&hold, request, &record, &layers, argv)?;
-        drop(hold);
+        let host = Host::read()?;
+        let new = New {
+            request,
+            config: &config,
+            record: &record,
+            layers: &layers,
+            kernel: host.kernel,
+        };
+        let (container, state, fills) = self.create(hold, &new, argv)?;
         foreign.into_iter().for_each(warn);
         let prepared = Prepared {
             request,
             config: &config,
             layers: &layers,
             user: &user,
+            host: &host,
+            fills: &fills,
         };
+        let mounts = state.mounts.clone();
         let result = self.start_and_wait(&prepared, &container, state, warn);
         if request.auto_remove || result.is_err() {
             // What failed to start leaves nothing behind, and the first error is the one to tell.
             let removed = container.remove();
+            let volumes = self.store.remove_volumes_of(&mounts);
             let status = result?;
             removed?;
+            volumes?;
             return Ok(status);
         }
         result
@@ -152,14 +176,20 @@ impl Engine {
         Ok(user)
     }
 
+    /// Makes the container with its volumes. The third value says which of those the image's files go into, and whence.
     fn create(
         &self,
-        hold: &Hold,
-        request: &RunRequest,
-        record: &ImageRecord,
-        layers: &ImageLayers,
+        hold: Hold,
+        new: &New<'_>,
         command: Vec<String>,
-    ) -> Result<(Container, ContainerState), Error> {
+    ) -> Result<(Container, ContainerState, Vec<Fill>), Error> {
+        let New {
+            request,
+            config,
+            record,
+            layers,
+            kernel,
+        } = *new;
         let id = self.store.new_container_id()?;
         let name = match &request.name {
             Some(name) => {
@@ -168,6 +198,27 @@ impl Engine {
             }
             None => name::made_up(&id),
         };
+        let owner = Owner {
+            id: &id,
+            auto_remove: request.auto_remove,
+        };
+        let mut mounts = Mounts::default();
+        let made = self.mounts(
+            &hold,
+            &request.wishes,
+            &config.config,
+            &owner,
+            kernel,
+            &mut mounts,
+        );
+        let Mounts { records, fills } = mounts;
+        if let Err(error) = made {
+            drop(hold);
+            let _ = self.store.remove_volumes_of(&records);
+            return Err(error);
+        }
+        let mut labels = config.config.labels.clone();
+        labels.extend(request.wishes.labels.clone());
         let state = ContainerState {
             id,
             name,
@@ -182,13 +233,24 @@ impl Engine {
             exit_code: None,
             finished: None,
             auto_remove: request.auto_remove,
+            labels,
+            mounts: records,
+            stop_signal: None,
+            stop_timeout: None,
         };
         let new = NewContainer {
             name: &state.name,
             root: layers.root,
         };
-        let container = self.store.create_container(hold, &new, &state)?;
-        Ok((container, state))
+        match self.store.create_container(&hold, &new, &state) {
+            Ok(container) => Ok((container, state, fills)),
+            Err(error) => {
+                drop(hold);
+                // Volumes that were made for it have no other purpose. The first error is the one to tell.
+                let _ = self.store.remove_volumes_of(&state.mounts);
+                Err(error.into())
+            }
+        }
     }
 
     fn start_and_wait(
@@ -203,6 +265,8 @@ impl Engine {
             config,
             layers,
             user,
+            host,
+            fills,
         } = prepared;
         let wishes = &request.wishes;
         let host_name = read_host("/proc/sys/kernel/hostname");
@@ -220,6 +284,7 @@ impl Engine {
             gid_map: &gid_map,
             rootfs: &mountpoint,
             files: &files,
+            mounts: &state.mounts,
         };
         let spec = spec::build(&config.config, wishes, &facts)?;
         let json = serde_json::to_vec(&spec).map_err(|e| StoreError::Damaged {
@@ -241,7 +306,8 @@ impl Engine {
             terminal: wishes.terminal,
             mountpoint: &mountpoint,
         };
-        let running = minidock_run::start(&launch)?;
+        self.fill_volumes(fills, &launch, container)?;
+        let running = minidock_run::start_on(&launch, host)?;
         running
             .notes()
             .iter()
@@ -323,7 +389,7 @@ fn read_host(path: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())

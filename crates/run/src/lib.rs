@@ -53,5 +53,5 @@ pub use launch::{Launch, Provision, Rootfs};
 pub use plan::{Plan, plan};
 pub use ranges::{MapWriters, RangeMaps, enter, find_program, try_ranges};
 pub use render::{Cause, StepFailure};
-pub use running::{Running, start, start_on};
+pub use running::{Running, fill_volumes, start, start_on};
 pub use trial::{Isolation, Stage, try_isolation};

@@ -220,7 +220,7 @@ fn meaning(step: &Step, fail: Fail) -> Option<&'static str> {
             Some("the image has a symbolic link there, through which nothing is mounted")
         }
         (Phase::Find, Errno::XDEV) => {
-            Some("a symbolic link of the image's leads into another mount")
+            Some("a symbolic link of the image's leads into /proc or /sys")
         }
         (Phase::Find, Errno::NOTDIR) => {
             Some("the image has something else than a folder on the way there")

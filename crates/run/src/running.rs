@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use minidock_sys::clone::{Child, Memory, clone};
 use minidock_sys::signal::{self, MaskGuard, SignalFd, SignalSet};
@@ -10,7 +11,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socke
 use rustix::termios::Winsize;
 
 use crate::child::{self, Birth};
-use crate::plan::IdMaps;
+use crate::plan::{IdMaps, plan_fill};
 use crate::render::{self, Settings};
 use crate::report::{self, Message};
 use crate::stdio::{self, Outside};
@@ -45,7 +46,26 @@ pub fn start(launch: &Launch<'_>) -> Result<Running, Error> {
 /// # Errors
 /// See [`Error`]; nothing stays behind.
 pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
-    let plan = plan(launch, host)?;
+    carry_out(&plan(launch, host)?, host)
+}
+
+/// Copies what the root file system has at each path inside into an empty folder of the host's, owners, modes and times
+/// included, as the container would see it. A folder that is not empty stays as it is.
+///
+/// The launch's root file system must not be in use; what it is mounted on besides may be.
+///
+/// # Errors
+/// See [`Error`]. A folder may then be half filled.
+pub fn fill_volumes(launch: &Launch<'_>, fills: &[(&Path, &Path)]) -> Result<(), Error> {
+    let host = Host::read()?;
+    let running = carry_out(&plan_fill(launch, &host, fills)?, &host)?;
+    match running.end()? {
+        Exit::Code(0) => Ok(()),
+        exit => Err(Error::Died(exit)),
+    }
+}
+
+fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
     // Signals wait from here on: none is lost between the clone and the loop that passes them on.
     let all = SignalSet::all();
     let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
@@ -59,16 +79,16 @@ pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
     )
     .map_err(Error::supervise("make a socketpair"))?;
     let birth = Birth {
-        plan: &plan,
+        plan,
         channel: theirs.as_fd(),
         supervisor_end: ours.as_fd(),
         stdio: inside.given(),
-        window: window(&plan),
+        window: window(plan),
     };
     // A parent that stands still until exec cannot write the child's id maps.
     let memory = match plan.id_maps {
-        IdMaps::Own => Memory::Borrowed,
-        IdMaps::Parent { .. } => Memory::Copied,
+        IdMaps::Own if plan.program => Memory::Borrowed,
+        _ => Memory::Copied,
     };
     let child = clone(plan.namespaces, memory, &birth, child::live).map_err(clone_error)?;
     let mut running = Running {
@@ -86,7 +106,7 @@ pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
         running.write_id_maps(uid, gid, ours.as_fd())?;
     }
     drop((theirs, inside));
-    running.hear_out(&plan, host, ours.as_fd())?;
+    running.hear_out(plan, host, ours.as_fd())?;
     running.start_time = start_time(running.pid())?;
     Ok(running)
 }
@@ -207,6 +227,13 @@ impl Running {
             terminal: self.terminal.take(),
             interactive: self.interactive,
         })?;
+        self.reaped = true;
+        Ok(exit)
+    }
+
+    /// Waits for an end that needs no watching.
+    fn end(mut self) -> Result<Exit, Error> {
+        let exit = supervise::reap(self.child.pidfd.as_fd())?;
         self.reaped = true;
         Ok(exit)
     }

@@ -3,6 +3,7 @@
 //! Whoever runs a container holds the lock of its folder for as long as it lives. A container that is to be removed when
 //! it ends (`--rm`) and whose lock is free was left by a killed process: whoever comes across it removes it.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -20,10 +21,11 @@ use crate::{RootAttributes, Store, StoreError};
 const LOCK: &str = "lock";
 
 /// Where a container is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Made, not started.
+    #[default]
     Created,
     /// Started. Only true while the recorded process lives; ask [`ContainerState::is_alive`].
     Running,
@@ -32,7 +34,7 @@ pub enum Status {
 }
 
 /// `state.json`. New fields get defaults, so that files of earlier releases stay readable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerState {
     /// 64 hexadecimal digits.
     pub id: String,
@@ -65,6 +67,53 @@ pub struct ContainerState {
     /// Removed when it ends.
     #[serde(default)]
     pub auto_remove: bool,
+    /// Free words, the image's and the user's.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What of the host's and of volumes is mounted inside.
+    #[serde(default)]
+    pub mounts: Vec<MountRecord>,
+    /// The signal that asks it to end.
+    #[serde(default)]
+    pub stop_signal: Option<i32>,
+    /// How many seconds it then has; a negative number is for ever.
+    #[serde(default)]
+    pub stop_timeout: Option<i64>,
+}
+
+/// What a mount shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountKind {
+    /// A file or folder of the host's.
+    Bind,
+    /// A volume of the store.
+    Volume,
+    /// Memory.
+    Tmpfs,
+}
+
+/// A mount that the user or the image asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRecord {
+    /// What it shows.
+    pub kind: MountKind,
+    /// The volume's name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The path on the host; empty for memory.
+    pub source: PathBuf,
+    /// The path inside: absolute, without `.` and `..`.
+    pub target: String,
+    /// Options as the OCI runtime specification has them.
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Nothing can be written through it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// A volume that was given no name: it goes with the container where that is asked for.
+    #[serde(default)]
+    pub anonymous: bool,
 }
 
 impl ContainerState {
@@ -195,11 +244,17 @@ impl Store {
         }
     }
 
-    /// Removes containers that killed processes left and that were to be removed at their end.
+    /// Removes containers that killed processes left and that were to be removed at their end, with their anonymous
+    /// volumes.
     ///
     /// # Errors
     /// When one of them cannot be removed.
     pub fn remove_left_containers(&self) -> Result<(), StoreError> {
+        self.remove_left_containers_only()?;
+        self.remove_left_volumes()
+    }
+
+    fn remove_left_containers_only(&self) -> Result<(), StoreError> {
         // No container is half made while this lock is held.
         let _naming = Lock::wait(&self.lock_file("containers"), LockMode::Exclusive)?;
         for container in self.containers()? {
@@ -227,7 +282,7 @@ impl Store {
                 return Ok(true);
             }
         }
-        Ok(false)
+        self.has_left_volumes()
     }
 
     /// All containers, in no order.

@@ -115,6 +115,22 @@ pub enum StoreError {
         /// Who has it.
         id: String,
     },
+    /// What was meant as a volume's name is none.
+    #[error(
+        "{0:?} is no name for a volume: it needs 2 to 255 letters, digits, `_`, `.` or `-`, and starts with a letter or digit"
+    )]
+    VolumeName(String),
+    /// No volume has that name.
+    #[error("no such volume: {0}")]
+    NoSuchVolume(String),
+    /// A container has the volume.
+    #[error("volume {name} is in use by {}", containers.iter().map(|id| &id[..12.min(id.len())]).collect::<Vec<_>>().join(", "))]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// Their ids.
+        containers: Vec<String>,
+    },
     /// A layer that an image needs is not there.
     #[error("layer {diff_id} of image {image} is missing from the store")]
     LayerMissing {
@@ -176,6 +192,13 @@ impl StoreError {
             Self::LayerMissing { .. } => {
                 Some("remove the image with `minidock rmi -f` and pull or load it again".into())
             }
+            Self::VolumeName(_) => {
+                Some("for a folder of the host's, give an absolute path, or one that begins with `./`".into())
+            }
+            Self::VolumeInUse { containers, .. } => Some(format!(
+                "remove what uses it first: `minidock rm {}`",
+                containers.iter().map(|id| &id[..12.min(id.len())]).collect::<Vec<_>>().join(" ")
+            )),
             Self::NameTaken { name, .. } => Some(format!(
                 "remove it with `minidock rm {name}`, or choose another name"
             )),

@@ -33,6 +33,16 @@ pub fn create_file(path: &Path) -> Result<File, StoreError> {
         .map_err(StoreError::io("create", path))
 }
 
+/// Makes an empty private file where there is none.
+pub fn create_or_keep(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options
+        .open(path)
+        .map(drop)
+        .map_err(StoreError::io("create", path))
+}
+
 /// Reads a whole file; `None` when it does not exist.
 pub fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match std::fs::read(path) {

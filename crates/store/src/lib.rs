@@ -10,6 +10,7 @@
 //!   images/<hex>.json          what `run` needs of an image: its layers' folders, the root's mode
 //!   containers/<id>/           config.json, state.json, upper/, work/, rootfs/, hosts, …
 //!   names/<name>               symlink to the id of the container of that name
+//!   volumes/<name>/            volume.json, _data/: what containers see
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
 //!   trash/                     what was removed and is not deleted yet
 //!   locks/                     files that are only ever locked, never read
@@ -49,10 +50,11 @@ mod root;
 mod session;
 mod tmp;
 mod trash;
+mod volumes;
 
 pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
-pub use container::{Container, ContainerState, NewContainer, Status};
+pub use container::{Container, ContainerState, MountKind, MountRecord, NewContainer, Status};
 pub use error::StoreError;
 pub use id_map::{IdExtent, IdMap, IdMapping};
 pub use index::ImageRecord;
@@ -61,3 +63,4 @@ pub use lock::Hold;
 pub use lookup::{Found, ImageLayers, RootAttributes};
 pub use root::Store;
 pub use session::Writer;
+pub use volumes::{ANONYMOUS_LABEL, Filling, Volume, VolumeRecord, is_volume_name};

@@ -15,8 +15,11 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
+mod volume;
 
 use clap::Subcommand;
+
+pub use common::platform;
 
 use crate::failure::Failure;
 use crate::place::Place;
@@ -61,6 +64,9 @@ verbs! {
     /// Manage images
     #[command(subcommand)]
     Image(Image) => Image::act,
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(Volume) => Volume::act,
     /// Manage minidock
     #[command(subcommand)]
     System(System) => System::act,
@@ -111,6 +117,23 @@ verbs! {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(rmi::RmiArgs) => rmi::rmi,
+}
+
+verbs! {
+    /// `minidock volume …`
+    Volume:
+    /// Create a volume
+    Create(volume::CreateArgs) => volume::create,
+    /// Display detailed information on one or more volumes
+    Inspect(volume::InspectArgs) => volume::inspect,
+    /// List volumes
+    #[command(visible_alias = "list")]
+    Ls(volume::LsArgs) => volume::ls,
+    /// Remove unused volumes
+    Prune(volume::PruneArgs) => volume::prune,
+    /// Remove one or more volumes
+    #[command(visible_alias = "remove")]
+    Rm(volume::RmArgs) => volume::rm,
 }
 
 verbs! {

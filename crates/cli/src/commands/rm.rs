@@ -11,6 +11,9 @@ pub struct RmArgs {
     /// End a running container first
     #[arg(short, long)]
     pub force: bool,
+    /// Remove anonymous volumes associated with the container
+    #[arg(short, long)]
+    pub volumes: bool,
     /// Container names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,
@@ -23,7 +26,7 @@ pub fn rm(place: &Place, args: RmArgs) -> Result<u8, Failure> {
         engine.end_containers(&args.containers);
     }
     each(&args.containers, |container| {
-        engine.remove_container(container, args.force)?;
+        engine.remove_container(container, args.force, args.volumes)?;
         print(&format!("{container}\n"))
     })
 }

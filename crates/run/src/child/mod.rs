@@ -4,6 +4,7 @@
 //! nothing but its own stack: every string was made beforehand.
 
 mod dev;
+mod fill;
 mod identity;
 mod mounts;
 mod place;
@@ -64,6 +65,8 @@ struct Found {
     /// The first mask of a folder, which the others are clones of.
     mask: Option<OwnedFd>,
     working_directory: Option<OwnedFd>,
+    /// Copies of the host's mounts go on following them, unless they are made private one by one.
+    follows_host: bool,
     /// The container's end of its terminal.
     terminal: Option<OwnedFd>,
 }
@@ -114,6 +117,10 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act)
         }
         Step::MakeMountsPrivate => make_private(),
+        Step::MakeMountsSlave => {
+            found.follows_host = true;
+            mounts::make_slave()
+        }
         Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
         Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
         Step::ProvideFolder(path) => rootfs::provide_folder(found.root()?, path),
@@ -122,7 +129,12 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             name,
             target,
         } => rootfs::provide_link(found.root()?, folder, name, target),
-        Step::Bind(bind) => mounts::bind(found.root()?, bind),
+        Step::FillVolume { source, folder } => fill::fill(found.root()?, source, folder),
+        Step::Finish => {
+            Reporter(birth.channel).executing(0);
+            minidock_sys::process::exit_now(0)
+        }
+        Step::Bind(bind) => mounts::bind(found, bind),
         Step::FillDev => dev::fill(found.root()?),
         Step::OpenTerminal => {
             found.terminal = Some(dev::open_terminal(

@@ -25,6 +25,25 @@ pub(crate) fn make_private() -> Result<(), Fail> {
     mount_change(c"/", flags).during(Phase::Act)
 }
 
+pub(super) fn make_slave() -> Result<(), Fail> {
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change(c"/", flags).during(Phase::Act)
+}
+
+/// Cuts an attached copy of the host's mounts off from them.
+pub(super) fn make_tree_private(tree: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change(path_of(tree)?.as_c_str()?, flags)
+}
+
+/// The name by which the kernel knows a descriptor where a system call wants a path.
+fn path_of(fd: BorrowedFd<'_>) -> Result<Text, Errno> {
+    let mut path = Text::new();
+    path.push(b"/proc/self/fd/")?;
+    path.push_number(fd.as_raw_fd().unsigned_abs())?;
+    Ok(path)
+}
+
 /// Mounts with mount(2) on the working directory, which is the target: one call, and it works on every kernel.
 pub(super) fn mount_fs(root: BorrowedFd<'_>, fs: &FsMount) -> Result<Option<Fail>, Fail> {
     let target = match place::open_or_make(root, &fs.target.path, fs.target.follow, Make::Folder) {
@@ -95,7 +114,8 @@ pub(super) fn attach(tree: &OwnedFd, target: BorrowedFd<'_>) -> Result<(), Errno
     move_mount(tree, c"", target, c"", flags)
 }
 
-pub(super) fn bind(root: BorrowedFd<'_>, bind: &Bind) -> Result<(), Fail> {
+pub(super) fn bind(found: &Found, bind: &Bind) -> Result<(), Fail> {
+    let root = found.root()?;
     let tree = clone_tree(&bind.source, bind.recursive).during(Phase::Source)?;
     let make = if is_folder(tree.as_fd()).during(Phase::Source)? {
         Make::Folder
@@ -104,6 +124,9 @@ pub(super) fn bind(root: BorrowedFd<'_>, bind: &Bind) -> Result<(), Fail> {
     };
     let target = place::open_or_make(root, &bind.target.path, bind.target.follow, make)?;
     attach(&tree, target.as_fd()).during(Phase::Attach)?;
+    if found.follows_host && !bind.slave {
+        make_tree_private(tree.as_fd()).during(Phase::Attributes)?;
+    }
     set_attributes(tree.as_fd(), bind.attributes_recursive, bind.attributes)
         .during(Phase::Attributes)
 }
@@ -207,8 +230,5 @@ fn remount(fd: BorrowedFd<'_>, set: u64) -> Result<(), Errno> {
     for (old, new) in TIMES {
         flags.set(new, present.contains(old));
     }
-    let mut path = Text::new();
-    path.push(b"/proc/self/fd/")?;
-    path.push_number(fd.as_raw_fd().unsigned_abs())?;
-    mount_remount(path.as_c_str()?, flags, c"")
+    mount_remount(path_of(fd)?.as_c_str()?, flags, c"")
 }

@@ -5,15 +5,15 @@
 //!
 //! * Names are resolved by openat2(2) with the container's root as `/`, so no link and no `..` leads out of it.
 //! * Nothing is opened but as a path (`O_PATH`): a fifo cannot block us, a device cannot notice.
-//! * Links are followed only where the plan says so. Once one has been followed, the rest has to stay on the root file
-//!   system itself: an image cannot lead a mount, or a new mount point, into proc or into a volume.
+//! * Links are followed only where the plan says so. Once one has been followed, the way must not enter proc or sysfs: an
+//!   image cannot lead a mount over what the container is protected by.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, readlinkat_raw,
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstatfs, mkdirat, mknodat, openat2, readlinkat_raw,
 };
 
 use super::text::Text;
@@ -121,17 +121,16 @@ impl Walk {
     }
 
     fn open_found(&self, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let stay = if self.links > 0 {
-            ResolveFlags::NO_XDEV
-        } else {
-            ResolveFlags::empty()
-        };
         let path = if self.found.bytes().is_empty() {
             c"."
         } else {
             self.found.as_c_str()?
         };
-        open_with(root, path, ResolveFlags::NO_SYMLINKS | stay)
+        let fd = open_with(root, path, ResolveFlags::NO_SYMLINKS)?;
+        if self.links > 0 && is_kernels(fd.as_fd())? {
+            return Err(Errno::XDEV);
+        }
+        Ok(fd)
     }
 
     /// The next component of the rest; repeated slashes and `.` are skipped.
@@ -192,6 +191,14 @@ impl Walk {
         self.rest = rest;
         Ok(())
     }
+}
+
+/// Whether it is in proc or sysfs (statfs(2)).
+fn is_kernels(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    const PROC: u64 = 0x9fa0;
+    const SYSFS: u64 = 0x6265_6572;
+    let magic = fstatfs(fd)?.f_type as u64 & 0xffff_ffff;
+    Ok(magic == PROC || magic == SYSFS)
 }
 
 fn create(parent: BorrowedFd<'_>, name: &Text, what: Make) -> Result<(), Errno> {

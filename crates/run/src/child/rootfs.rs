@@ -1,7 +1,7 @@
 //! The container's root file system: mounting it, and making it `/`.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -38,6 +38,9 @@ pub(super) fn bind(found: &mut Found, source: &CStr, mountpoint: &CStr) -> Resul
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .during(Phase::Attach)?;
+    if found.follows_host {
+        mounts::make_tree_private(tree.as_fd()).during(Phase::Attach)?;
+    }
     found.root = Some(tree);
     Ok(())
 }

@@ -52,6 +52,8 @@ pub struct Plan {
     pub(crate) interactive: bool,
     /// Rows and columns that the Spec wants for the terminal.
     pub(crate) console_size: Option<(u16, u16)>,
+    /// The process becomes a program. One that does not has memory of its own and may allocate.
+    pub(crate) program: bool,
 }
 
 /// One line per step.
@@ -83,21 +85,7 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     let namespaces = namespaces(linux)?;
     let maps = Maps::of(linux)?;
 
-    let mut steps = vec![Step::DieWithSupervisor];
-    let id_maps = match maps.own(host) {
-        Some(own) => {
-            steps.push(Step::MapOwnIds(own));
-            IdMaps::Own
-        }
-        None => {
-            let by_parent = maps.by_parent(host)?;
-            steps.push(Step::AwaitIdMaps);
-            if !maps.caller_is_root(host) {
-                steps.push(Step::BecomeRoot);
-            }
-            by_parent
-        }
-    };
+    let (mut steps, id_maps) = begin(&maps, host)?;
     if let Some(adjustment) = process.oom_score_adj() {
         steps.push(Step::OomScoreAdj(c_string(
             "process.oomScoreAdj",
@@ -144,7 +132,59 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         console_size: process
             .console_size()
             .map(|size| (clamp(size.height()), clamp(size.width()))),
+        program: true,
     })
+}
+
+/// Translates the filling of volumes: the container's ids and root file system, and no program.
+///
+/// # Errors
+/// As for [`plan`].
+pub(crate) fn plan_fill(
+    launch: &Launch<'_>,
+    host: &Host,
+    fills: &[(&Path, &Path)],
+) -> Result<Plan, PlanError> {
+    let linux = launch.spec.linux().as_ref();
+    let linux = linux.ok_or(PlanError::Missing { field: "linux" })?;
+    let maps = Maps::of(linux)?;
+    let (mut steps, id_maps) = begin(&maps, host)?;
+    steps.push(Step::MakeMountsPrivate);
+    steps.push(rootfs(launch, host.kernel)?);
+    for (source, folder) in fills {
+        steps.push(Step::FillVolume {
+            source: relative("path of a volume", source)?,
+            folder: absolute("the volume", folder)?,
+        });
+    }
+    steps.push(Step::Finish);
+    Ok(Plan {
+        namespaces: Namespaces::USER.with(Namespaces::MOUNT),
+        id_maps,
+        steps,
+        command: Command::none(),
+        notes: Vec::new(),
+        terminal: false,
+        host_user: host.uid,
+        interactive: false,
+        console_size: None,
+        program: false,
+    })
+}
+
+/// The first steps: the tie to the supervisor, and the ids.
+fn begin(maps: &Maps<'_>, host: &Host) -> Result<(Vec<Step>, IdMaps), PlanError> {
+    let mut steps = vec![Step::DieWithSupervisor];
+    if let Some(own) = maps.own(host) {
+        steps.push(Step::MapOwnIds(own));
+        return Ok((steps, IdMaps::Own));
+    }
+    let by_parent = maps.by_parent(host)?;
+    steps.push(Step::AwaitIdMaps);
+    if !maps.caller_is_root(host) {
+        steps.push(Step::BecomeRoot);
+    }
+    Ok((steps, by_parent))
 }
 
 fn clamp(cells: u64) -> u16 {
@@ -158,7 +198,11 @@ fn push_mounts(
     launch: &Launch<'_>,
     context: &mounts::Context<'_>,
 ) -> Result<(), PlanError> {
-    steps.push(Step::MakeMountsPrivate);
+    steps.push(if mounts::has_slave(launch.spec) {
+        Step::MakeMountsSlave
+    } else {
+        Step::MakeMountsPrivate
+    });
     steps.push(rootfs(launch, context.kernel)?);
     for provision in launch.provide {
         steps.push(provide(provision)?);

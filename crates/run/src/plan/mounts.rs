@@ -26,6 +26,15 @@ const FIELD: &str = "mounts";
 /// What the host's own `/proc` and `/sys` may still do when they stand in for fresh ones.
 const HARMLESS: u64 = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
+/// Whether any mount goes on following the host's.
+pub(super) fn has_slave(spec: &Spec) -> bool {
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let options = mounts.iter().filter_map(|mount| mount.options().as_ref());
+    options
+        .flatten()
+        .any(|option| matches!(option.as_str(), "slave" | "rslave"))
+}
+
 pub(super) fn has_devpts(spec: &Spec) -> bool {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     mounts.iter().any(|mount| {
@@ -91,6 +100,7 @@ fn bind(mount: &Mount, path: CString, options: &Options) -> Result<Step, PlanErr
             ..Attributes::default()
         },
         attributes_recursive: options.attributes_recursive,
+        slave: options.slave,
     }))
 }
 
@@ -155,6 +165,7 @@ fn file_system(
             recursive: true,
             attributes,
             attributes_recursive: true,
+            slave: false,
         }));
     }
     let data = data(fs_type, mount, &options, context, notes)?;
@@ -212,6 +223,7 @@ struct Options {
     flags: MountFlags,
     attributes: u64,
     attributes_recursive: bool,
+    slave: bool,
     data: Vec<String>,
 }
 
@@ -224,6 +236,7 @@ impl Options {
             flags: MountFlags::empty(),
             attributes: 0,
             attributes_recursive: false,
+            slave: false,
             data: Vec::new(),
         };
         for option in mount.options().as_deref().unwrap_or_default() {
@@ -232,8 +245,6 @@ impl Options {
         let refused = [
             "shared",
             "rshared",
-            "slave",
-            "rslave",
             "unbindable",
             "runbindable",
             "idmap",
@@ -246,6 +257,7 @@ impl Options {
             .find(|option| refused.contains(&option.as_str()))
         {
             Some(option) => Err(unsupported_option(mount, option)),
+            None if parsed.slave && !parsed.bind => Err(unsupported_option(mount, "slave")),
             None => Ok(parsed),
         }
     }
@@ -258,6 +270,10 @@ impl Options {
             }
             "rbind" => {
                 (self.bind, self.recursive) = (true, true);
+                return;
+            }
+            "slave" | "rslave" => {
+                self.slave = true;
                 return;
             }
             // Every mount is private already, and the rest says what is so without a word.

@@ -29,6 +29,17 @@ pub(crate) struct Command {
 }
 
 impl Command {
+    /// No program.
+    pub(super) fn none() -> Self {
+        Self {
+            candidates: Vec::new(),
+            argv: CStringArray::new(Vec::new()),
+            envp: CStringArray::new(Vec::new()),
+            name: String::new(),
+            search: None,
+        }
+    }
+
     pub(super) fn of(process: &Process) -> Result<Self, PlanError> {
         let args = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();

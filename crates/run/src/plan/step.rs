@@ -23,6 +23,8 @@ pub(crate) enum Step {
     BecomeRoot,
     /// Cut mount propagation, so that nothing done here is seen outside.
     MakeMountsPrivate,
+    /// The same, but what the host mounts later is still seen: binds decide for themselves.
+    MakeMountsSlave,
     /// Mount the layers and stand the root file system on the mount point.
     MountOverlay(Overlay),
     /// Bind the folder that is the root file system to the mount point.
@@ -38,6 +40,15 @@ pub(crate) enum Step {
         name: CString,
         target: CString,
     },
+    /// Copy what the root file system has at a path into an empty folder of the host's.
+    FillVolume {
+        /// Relative to the root.
+        source: CString,
+        /// On the host.
+        folder: CString,
+    },
+    /// Exit: the work is done, and there is no program.
+    Finish,
     /// Mount a file system.
     MountFs(FsMount),
     /// Make part of the host's tree visible inside.
@@ -154,6 +165,8 @@ pub(crate) struct Bind {
     pub attributes: Attributes,
     /// The attributes apply to the mounts below, too.
     pub attributes_recursive: bool,
+    /// What the host mounts below the source later is seen.
+    pub slave: bool,
 }
 
 /// A place inside the root file system.
@@ -204,6 +217,7 @@ impl Display for Step {
             Self::AwaitIdMaps => write!(f, "wait for the id maps"),
             Self::BecomeRoot => write!(f, "become the container's root"),
             Self::MakeMountsPrivate => write!(f, "make mounts private"),
+            Self::MakeMountsSlave => write!(f, "make mounts follow the host's"),
             Self::MountOverlay(overlay) => {
                 write!(
                     f,
@@ -234,6 +248,13 @@ impl Display for Step {
                     text(target)
                 )
             }
+            Self::FillVolume { source, folder } => write!(
+                f,
+                "copy the image's /{} into the volume {}",
+                text(source),
+                text(folder)
+            ),
+            Self::Finish => write!(f, "finish"),
             Self::MountFs(fs) => {
                 write!(f, "mount {} on {}", text(&fs.fs_type), fs.target)?;
                 if fs.data.is_empty() {
@@ -245,11 +266,11 @@ impl Display for Step {
             Self::Bind(bind) => {
                 let read_only = bind.attributes.set & minidock_sys::mount::ATTR_RDONLY != 0;
                 write!(f, "bind {} to {}", text(&bind.source), bind.target)?;
-                if read_only {
-                    write!(f, ", read-only")
-                } else {
-                    Ok(())
-                }
+                let words = [(read_only, ", read-only"), (bind.slave, ", slave")];
+                words
+                    .iter()
+                    .filter(|(is, _)| *is)
+                    .try_for_each(|(_, word)| f.write_str(word))
             }
             Self::FillDev => write!(f, "fill /dev"),
             Self::OpenTerminal => write!(f, "open a terminal in /dev/pts"),

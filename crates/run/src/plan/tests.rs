@@ -207,3 +207,45 @@ fn what_cannot_be_done_is_refused_by_name() {
         assert!(error.to_lowercase().contains(word), "{word}: {error}");
     }
 }
+
+#[test]
+fn a_slave_mount_keeps_the_others_private() {
+    let with = |options: &[&str]| {
+        let spec = spec(|v| {
+            v["mounts"][2]["options"] = serde_json::json!(options);
+        });
+        planned(&spec, &user()).map(|plan| lines(&plan))
+    };
+    let slave = with(&["rbind", "rslave", "rro"]).unwrap();
+    assert_eq!(slave[2], "make mounts follow the host's");
+    assert!(slave.contains(&"bind /c/hosts to /etc/hosts, read-only, slave".to_owned()));
+    assert_eq!(with(&["rbind"]).unwrap()[2], "make mounts private");
+    assert!(with(&["rbind", "rshared"]).is_err());
+}
+
+#[test]
+fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() {
+    let spec = spec(|_| {});
+    let rootfs = Rootfs::Bind("/l/1".into());
+    let launch = Launch {
+        spec: &spec,
+        rootfs: &rootfs,
+        provide: &[],
+        interactive: false,
+        terminal: false,
+        mountpoint: Path::new("/c/rootfs"),
+    };
+    let fills = [(Path::new("/data"), Path::new("/v/_data"))];
+    let plan = super::plan_fill(&launch, &user(), &fills).unwrap();
+    assert_eq!(
+        lines(&plan),
+        [
+            "tie the container's life to the supervisor's",
+            "map ids (uid 5 1000 1, gid 6 1000 1)",
+            "make mounts private",
+            "bind the root file system /l/1",
+            "copy the image's /data into the volume /v/_data",
+            "finish",
+        ]
+    );
+}

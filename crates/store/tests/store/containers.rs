@@ -19,6 +19,7 @@ pub fn state(store: &Store, name: &str, image: &Image, layers: Vec<String>) -> C
         exit_code: None,
         finished: None,
         auto_remove: false,
+        ..ContainerState::default()
     }
 }
 

@@ -1,0 +1,11 @@
+//! The flags by which a container is described, the same for `run` and `create`, in two steps: what was typed ([`flags`]), and
+//! what is wished ([`wishes`]). A flag whose value has a syntax of its own has a parser of its own.
+
+mod env_file;
+mod flags;
+mod mounts;
+mod refused;
+mod wishes;
+
+pub use flags::ContainerFlags;
+pub use wishes::wishes;
