@@ -119,7 +119,7 @@ fn an_image_in_use_is_kept(cx: &Context) {
         cx.run(["run", "--rm", "app:1"]).silent_ok(),
         "hello world from app in /srv/app\n"
     );
-    cx.run(["rm", "stopped"]).ok();
+    cx.run(["rm", "-v", "stopped"]).ok();
     cx.run(["rmi", "app:1"]).ok();
 
     // One that runs keeps its image and its layers whatever is forced.
@@ -171,7 +171,10 @@ fn groups_of_verbs_say_the_same(cx: &Context) {
     ] {
         assert_eq!(cx.run(short).silent_ok(), cx.run(long).silent_ok());
     }
-    assert_eq!(cx.run(["container", "remove", "cc"]).silent_ok(), "cc\n");
+    assert_eq!(
+        cx.run(["container", "remove", "-v", "cc"]).silent_ok(),
+        "cc\n"
+    );
     cx.run(["image", "rm", "app:1", "busybox"]).silent_ok();
     cx.assert_store_empty();
 }

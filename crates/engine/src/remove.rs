@@ -59,7 +59,8 @@ impl Engine {
             let Some(state) = container.state()? else {
                 continue;
             };
-            let running = state.is_alive();
+            // One that is being started is supervised before its state says that it runs.
+            let running = state.is_alive() || container.is_supervised()?;
             if state.image_id == image_id && (running || !force) {
                 return Err(Error::InUse {
                     subject: format!("cannot remove image {subject}"),

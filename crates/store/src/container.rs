@@ -346,6 +346,14 @@ impl Container {
         &self.folder
     }
 
+    /// Whether a process is at work on it: making it, starting it or waiting for its end.
+    ///
+    /// # Errors
+    /// When its lock cannot be looked at.
+    pub fn is_supervised(&self) -> Result<bool, StoreError> {
+        Ok(Lock::try_exclusive(&self.folder.join(LOCK))?.is_none())
+    }
+
     /// Its state; `None` for one that was killed while it was made.
     ///
     /// # Errors
