@@ -13,6 +13,7 @@ mod support;
 mod bad_input;
 mod check;
 mod crash;
+mod crash_points;
 mod doctor;
 mod fixtures;
 mod id_maps;

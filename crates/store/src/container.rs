@@ -196,7 +196,6 @@ impl Store {
         let made = (|| {
             make_dir(&folder)?;
             container.supervised = Lock::try_exclusive(&folder.join(LOCK))?.map(Arc::new);
-            container.write_state(state)?;
             for name in ["upper", "work", "rootfs"] {
                 let path = folder.join(name);
                 DirBuilder::new()
@@ -204,7 +203,9 @@ impl Store {
                     .create(&path)
                     .map_err(StoreError::io("create", &path))?;
             }
-            self.set_root(&folder.join("upper"), new.root)
+            self.set_root(&folder.join("upper"), new.root)?;
+            // Last: what has a state is whole.
+            container.write_state(state)
         })();
         if made.is_err() {
             let _ = container.delete_folder();
