@@ -211,8 +211,15 @@ impl Registry<'_> {
         });
         let mut about: Vec<(&str, &str)> = Vec::new();
         about.extend(challenge.service.as_deref().map(|s| ("service", s)));
-        about.extend(scope.as_deref().map(|s| ("scope", s)));
+        let also = self.also.borrow();
+        let scopes: Vec<&str> = scope
+            .as_deref()
+            .into_iter()
+            .chain(also.iter().map(String::as_str))
+            .collect();
+        let joined = scopes.join(" ");
         if let Some(Credential::IdentityToken(token)) = credential {
+            about.push(("scope", &joined));
             about.push(("grant_type", "refresh_token"));
             about.push(("client_id", CLIENT_ID));
             about.push(("refresh_token", token));
@@ -226,6 +233,7 @@ impl Registry<'_> {
                 .header("Content-Type", "application/x-www-form-urlencoded")
                 .body(form);
         }
+        about.extend(scopes.iter().map(|scope| ("scope", *scope)));
         let authorization = match credential {
             Some(Credential::Password { username, password }) => {
                 about.push(("account", username));

@@ -20,12 +20,10 @@ const CHUNKS: usize = 32;
 const PROGRESS: u64 = 64 << 10;
 
 fn ask(digest: &Digest, offset: u64) -> Ask<'static> {
+    let what = format!("the blob {}", digest.short());
     Ask {
-        method: Method::GET,
-        path: format!("blobs/{digest}"),
-        what: format!("the blob {}", digest.short()),
-        accept: &[],
         offset,
+        ..Ask::new(Method::GET, format!("blobs/{digest}"), what)
     }
 }
 

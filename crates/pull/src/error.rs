@@ -51,6 +51,9 @@ pub enum Error {
         /// What the registry says about it.
         detail: Option<String>,
     },
+    /// What is to be pushed is not in the store.
+    #[error("an image does not exist locally with the tag: {0}")]
+    NotInStore(String),
     /// Name and password are not those of an account.
     #[error("the registry {registry} refuses this login{}", said(detail))]
     LoginRefused {
@@ -231,6 +234,7 @@ impl Error {
             }),
             Self::Denied { registry, account: None, .. } => Some(format!("check the spelling, or log in: minidock login{}", login_argument(registry))),
             Self::Denied { registry, .. } => Some(format!("check the spelling, or log in with another account: minidock login{}", login_argument(registry))),
+            Self::NotInStore(_) => Some("see `minidock images`; another image gets a name with `minidock tag`".into()),
             Self::LoginRefused { .. } => Some("check name and password; where the account has a second factor, a personal access token takes the password's place".into()),
             Self::Credentials(e) => e.hint(),
             Self::NotFound(image) if image.contains('@') => Some("check the digest, and that it is of this repository".into()),

@@ -14,6 +14,7 @@ use crate::authorize::Grant;
 use crate::client::{client, is_loopback};
 use crate::credentials::{Credential, Credentials};
 use crate::error::{TransportCause, TransportKind, classify};
+use crate::upload::Content;
 use crate::{Error, Event, PullOptions, RetryPolicy};
 
 /// A document has this many stall timeouts to arrive.
@@ -34,6 +35,8 @@ pub struct Registry<'a> {
     events: &'a (dyn Fn(Event) + Sync),
     /// What the last challenge gave. Whoever needs one waits for the one who is getting it.
     pub grant: Mutex<Option<Grant>>,
+    /// Scopes that tokens are to have beside what a challenge asks for.
+    pub also: RefCell<Vec<String>>,
     pub credentials: Credentials,
     /// Looked up once, when the registry first wants to know who we are.
     pub credential: OnceCell<Option<Credential>>,
@@ -62,13 +65,29 @@ impl Subject {
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     pub method: Method,
-    /// Below `/v2/REPOSITORY/`.
+    /// Below `/v2/REPOSITORY/`, or a whole address.
     pub path: String,
     /// What it is, for messages.
     pub what: String,
     pub accept: &'a [&'a str],
     /// Skip that many bytes.
     pub offset: u64,
+    /// What is sent.
+    pub content: Content,
+}
+
+impl Ask<'_> {
+    /// A request for the whole of something, with nothing sent.
+    pub fn new(method: Method, path: String, what: impl Into<String>) -> Self {
+        Self {
+            method,
+            path,
+            what: what.into(),
+            accept: &[],
+            offset: 0,
+            content: Content::None,
+        }
+    }
 }
 
 impl<'a> Registry<'a> {
@@ -104,6 +123,7 @@ impl<'a> Registry<'a> {
             retry: options.retry,
             events,
             grant: Mutex::new(None),
+            also: RefCell::default(),
             credentials: options.credentials.clone(),
             credential: OnceCell::new(),
         })
@@ -158,13 +178,30 @@ impl<'a> Registry<'a> {
         Ok(())
     }
 
+    /// Sends a request once; anything but success is an error.
+    pub async fn send_once(&self, ask: &Ask<'_>) -> Result<Response, Error> {
+        let response = self.attempt(ask).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refused(&ask.what, response).await)
+    }
+
+    /// Asks for the right to read another repository as well, from the next token on.
+    pub fn also_pull(&self, repository: &str) {
+        let scope = format!("repository:{repository}:pull");
+        let mut scopes = self.also.borrow_mut();
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+
     /// Sends a request until it is answered with success, or failed for good.
     pub async fn send(&self, ask: &Ask<'_>) -> Result<Response, Error> {
         let mut failures = 0;
         loop {
-            let error = match self.attempt(ask).await {
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => self.refused(&ask.what, response).await,
+            let error = match self.send_once(ask).await {
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             failures += 1;
@@ -203,18 +240,22 @@ impl<'a> Registry<'a> {
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Error> {
         let url = self.base.borrow().join(&ask.path);
-        let url = url.map_err(|e| self.malformed("address", e.to_string()))?;
-        let mut request = self.client.request(ask.method.clone(), url);
+        let at = url.map_err(|e| self.malformed("address", e.to_string()))?;
+        let mut request = self.client.request(ask.method.clone(), at.clone());
         if !ask.accept.is_empty() {
             request = request.header(ACCEPT, ask.accept.join(", "));
         }
         if ask.offset > 0 {
             request = request.header(RANGE, format!("bytes={}-", ask.offset));
         }
-        if let Some(value) = authorization {
+        // An address that the registry gave may be another host's.
+        if let Some(value) = authorization.filter(|_| self.is_here(&at)) {
             request = request.header(AUTHORIZATION, value);
         }
-        self.exchange(request, &ask.what).await
+        match &ask.content {
+            Content::None => self.exchange(request, &ask.what).await,
+            content => self.upload(request, content, &ask.what).await,
+        }
     }
 
     /// Whether somebody on loopback who does not understand HTTP understands TLS, as Docker would try. A certificate that
@@ -270,7 +311,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    fn is_here(&self, url: &Url) -> bool {
+    pub fn is_here(&self, url: &Url) -> bool {
         let base = self.base.borrow();
         url.host_str() == base.host_str()
             && url.port_or_known_default() == base.port_or_known_default()

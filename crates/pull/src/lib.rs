@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
+//! | `push`, `upload` | from the store to a repository; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
@@ -40,17 +41,20 @@ mod credentials;
 mod error;
 mod http;
 mod manifest;
+mod push;
 mod retry;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
-use minidock_oci::{Digest, Platform, Reference};
+use minidock_oci::{DiffId, Digest, Platform, Reference};
 use minidock_store::{Found, ImageRecord, Store, Writer};
 
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
+pub use push::{Pushed, push};
 pub use retry::RetryPolicy;
 
 use http::{Ask, Registry, Subject};
@@ -126,6 +130,27 @@ pub enum Event {
         /// Its blob.
         layer: Digest,
     },
+    /// The layer will be sent, unless the registry has it.
+    Preparing {
+        /// Its diff_id.
+        layer: DiffId,
+    },
+    /// Bytes of the layer went out.
+    Uploading {
+        /// Its diff_id.
+        layer: DiffId,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The layer is at the registry.
+    Pushed {
+        /// Its diff_id.
+        layer: DiffId,
+        /// How it came there.
+        how: Arrival,
+    },
     /// Credentials could not be read; the registry is asked without.
     NoCredentials {
         /// For which registry.
@@ -142,6 +167,20 @@ pub enum Event {
         /// When it is tried again.
         delay: Duration,
     },
+}
+
+/// How a blob came to be at a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was there.
+    Existed,
+    /// It was in another repository of the registry.
+    Mounted {
+        /// In which.
+        from: String,
+    },
+    /// It was sent.
+    Sent,
 }
 
 /// An image that is now in the store.
@@ -215,14 +254,8 @@ pub fn login(
         let at = Registry::new(registry, Subject::Registry, options, events)?;
         // Not what is known already: this one.
         let _ = at.credential.set(Some(login.clone()));
-        let ask = Ask {
-            method: reqwest::Method::GET,
-            path: String::new(),
-            what: "the login".to_owned(),
-            accept: &[],
-            offset: 0,
-        };
-        at.send(&ask).await
+        at.send(&Ask::new(reqwest::Method::GET, String::new(), "the login"))
+            .await
     })?;
     Ok(options.credentials.store(registry, login)?)
 }

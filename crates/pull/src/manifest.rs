@@ -78,12 +78,10 @@ impl Resolved {
 }
 
 fn ask(method: Method, wanted: &str) -> Ask<'static> {
+    let what = format!("the manifest {wanted}");
     Ask {
-        method,
-        path: format!("manifests/{wanted}"),
-        what: format!("the manifest {wanted}"),
         accept: &ACCEPT,
-        offset: 0,
+        ..Ask::new(method, format!("manifests/{wanted}"), what)
     }
 }
 
@@ -96,7 +94,7 @@ pub async fn head(registry: &Registry<'_>, reference: &Reference) -> Result<Opti
     Ok(promised(response.headers()))
 }
 
-fn promised(headers: &HeaderMap) -> Option<Digest> {
+pub fn promised(headers: &HeaderMap) -> Option<Digest> {
     headers
         .get("docker-content-digest")?
         .to_str()

@@ -190,6 +190,15 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Opens a blob for reading. Its bytes were verified when it came.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn open_blob(&self, digest: &Digest) -> Result<std::fs::File, StoreError> {
+        let path = self.blob_path(digest);
+        std::fs::File::open(&path).map_err(StoreError::io("read", &path))
+    }
+
     pub(crate) fn lock_file(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use minidock_oci::Digest;
 
-use crate::{Fault, Login, Shared};
+use crate::{Fault, Login, Shared, upload};
 
 /// A request as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +24,22 @@ pub struct Request {
     pub range: Option<String>,
     /// The `Accept` header.
     pub accept: Option<String>,
+    /// The `Content-Range` header.
+    pub content_range: Option<String>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-struct Answer {
+pub struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -43,12 +47,12 @@ impl Answer {
         }
     }
 
-    fn error(status: u16, code: &str) -> Self {
+    pub fn error(status: u16, code: &str) -> Self {
         Self::new(status, serde_json::json!({"errors": [{"code": code, "message": code.to_lowercase().replace('_', " ")}]}).to_string())
             .header("Content-Type", "application/json")
     }
 
-    fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
@@ -57,7 +61,7 @@ impl Answer {
 /// Serves one connection until it ends.
 pub fn serve(stream: &TcpStream, address: SocketAddr, shared: &Shared) {
     let mut reader = BufReader::new(stream);
-    while let Some(request) = read_request(&mut reader, address) {
+    while let Some(request) = read_request(&mut reader, address, shared) {
         shared.log.lock().unwrap().push(request.clone());
         let answer = answer(&request, shared);
         let fault = take_fault(&request, shared);
@@ -68,7 +72,11 @@ pub fn serve(stream: &TcpStream, address: SocketAddr, shared: &Shared) {
     }
 }
 
-fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Request> {
+fn read_request(
+    reader: &mut impl BufRead,
+    address: SocketAddr,
+    shared: &Shared,
+) -> Option<Request> {
     // Somebody tries whether this is TLS: its first record is a handshake.
     if reader.fill_buf().ok()?.first() == Some(&0x16) {
         return None;
@@ -83,6 +91,8 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
         authorization: None,
         range: None,
         accept: None,
+        content_range: None,
+        content_type: None,
         body: Vec::new(),
     };
     let mut length = 0;
@@ -91,8 +101,14 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
         reader.read_line(&mut line).ok()?;
         let line = line.trim_end();
         if line.is_empty() {
-            request.body = vec![0; length];
+            let cut = cut(&request, shared);
+            request.body = vec![0; cut.unwrap_or(length).min(length)];
             reader.read_exact(&mut request.body).ok()?;
+            if cut.is_some() {
+                upload::append(&request, &request.body, shared);
+                shared.log.lock().unwrap().push(request);
+                return None;
+            }
             return Some(request);
         }
         let (name, value) = line.split_once(": ")?;
@@ -100,6 +116,8 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
             "authorization" => &mut request.authorization,
             "range" => &mut request.range,
             "accept" => &mut request.accept,
+            "content-range" => &mut request.content_range,
+            "content-type" => &mut request.content_type,
             "content-length" => {
                 length = value.parse().ok()?;
                 continue;
@@ -110,11 +128,26 @@ fn read_request(reader: &mut impl BufRead, address: SocketAddr) -> Option<Reques
     }
 }
 
+/// After how many bytes of its body the connection of a request is to be cut.
+fn cut(request: &Request, shared: &Shared) -> Option<usize> {
+    let mut plans = shared.plans.lock().unwrap();
+    let plan = plans.iter_mut().find(|p| {
+        p.times > 0
+            && matches!(p.fault, Fault::CutBody(_))
+            && format!("{} {}", request.method, request.path).contains(&p.path)
+    })?;
+    plan.times -= 1;
+    match plan.fault {
+        Fault::CutBody(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
 fn take_fault(request: &Request, shared: &Shared) -> Option<Fault> {
     let mut plans = shared.plans.lock().unwrap();
-    let plan = plans
-        .iter_mut()
-        .find(|p| p.times > 0 && request.path.contains(&p.path))?;
+    let plan = plans.iter_mut().find(|p| {
+        p.times > 0 && !matches!(p.fault, Fault::CutBody(_)) && request.path.contains(&p.path)
+    })?;
     plan.times -= 1;
     Some(plan.fault.clone())
 }
@@ -137,7 +170,13 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
     let Some(path) = request.path.strip_prefix("/v2/").filter(|p| !p.is_empty()) else {
         return Answer::new(200, "{}");
     };
+    if let Some((repository, _)) = path.split_once("/blobs/uploads/") {
+        return upload::answer(request, repository, shared);
+    }
     if let Some((repository, name)) = path.split_once("/manifests/") {
+        if request.method == "PUT" {
+            return put_manifest(request, repository, name, shared);
+        }
         return manifest(request, &format!("{repository}/{name}"), shared);
     }
     match path.split_once("/blobs/") {
@@ -169,7 +208,10 @@ fn token(request: &Request, shared: &Shared) -> Answer {
         .split(['?', '&'])
         .find_map(|pair| pair.strip_prefix("scope="));
     let scope = scope.unwrap_or_default();
-    let scope = scope.replace("%3A", ":").replace("%2F", "/");
+    let scope = scope
+        .replace("%3A", ":")
+        .replace("%2F", "/")
+        .replace("%2C", ",");
     let mut tokens = shared.tokens.lock().unwrap();
     let Some(tokens) = tokens.as_mut() else {
         return Answer::error(404, "NO_TOKENS");
@@ -202,13 +244,18 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
     let path = request.path.trim_start_matches("/v2/");
     let repository = path.split("/manifests/").next().unwrap();
     let repository = repository.split("/blobs/").next().unwrap();
+    let actions = match request.method.as_str() {
+        "GET" | "HEAD" => "pull",
+        _ => "pull,push",
+    };
     let scope = match repository {
         "/v2/" | "" => String::new(),
-        repository => format!("repository:{repository}:pull"),
+        repository => format!("repository:{repository}:{actions}"),
     };
+    // Who may push may pull.
     let fits = tokens
         .iter()
-        .any(|(token, of)| Some(token.as_str()) == given && *of == scope);
+        .any(|(token, of)| Some(token.as_str()) == given && of.starts_with(&scope));
     let denied = shared.denied.lock().unwrap().contains(repository);
     if fits && !denied {
         return None;
@@ -225,6 +272,20 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
         value.push_str(",error=\"insufficient_scope\"");
     }
     Some(Answer::error(401, "UNAUTHORIZED").header("WWW-Authenticate", value))
+}
+
+/// Stores a manifest, under its tag and its digest.
+fn put_manifest(request: &Request, repository: &str, name: &str, shared: &Shared) -> Answer {
+    let digest = Digest::sha256(&request.body).to_string();
+    let media_type = request.content_type.clone().unwrap();
+    let mut content = shared.content.lock().unwrap();
+    for name in [name, &digest] {
+        content.manifests.insert(
+            format!("{repository}/{name}"),
+            (media_type.clone(), request.body.clone()),
+        );
+    }
+    Answer::new(201, "").header("Docker-Content-Digest", digest)
 }
 
 fn manifest(request: &Request, name: &str, shared: &Shared) -> Answer {
@@ -294,7 +355,8 @@ fn send(
             return endless(stream, "Transfer-Encoding: chunked\r\n\r\n", &chunk);
         }
         Some(Fault::EndlessHeaders) => return endless(stream, "", "X-More: and more\r\n"),
-        None => {}
+        // A cut happened while the request was read.
+        Some(Fault::CutBody(_)) | None => {}
     }
     let mut head = format!(
         "HTTP/1.1 {} X\r\nContent-Length: {}\r\n",

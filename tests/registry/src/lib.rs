@@ -7,11 +7,12 @@
 
 mod http;
 mod image;
+mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub enum Fault {
     EndlessHeaders,
     /// A redirect to this address.
     Redirect(String),
+    /// After so many bytes of the request's body the connection is cut, and they are kept. Planned for `METHOD PATH`.
+    CutBody(usize),
 }
 
 #[derive(Debug)]
@@ -86,6 +89,10 @@ struct Shared {
     other: SocketAddr,
     redirect_blobs: AtomicBool,
     ranges: AtomicBool,
+    /// Uploads that are under way, by id.
+    uploads: Mutex<HashMap<String, Vec<u8>>>,
+    /// Bytes of the largest body that is taken.
+    max_body: AtomicUsize,
     closing: AtomicBool,
 }
 
@@ -112,6 +119,8 @@ impl Registry {
             other: other.local_addr().unwrap(),
             redirect_blobs: AtomicBool::new(false),
             ranges: AtomicBool::new(true),
+            uploads: Mutex::default(),
+            max_body: AtomicUsize::new(usize::MAX),
             closing: AtomicBool::new(false),
         });
         for listener in [main, other] {
@@ -146,6 +155,28 @@ impl Registry {
     /// `127.0.0.1:PORT` of the host that blobs are redirected to.
     pub fn blob_host(&self) -> String {
         self.shared.other.to_string()
+    }
+
+    /// Makes it refuse larger bodies (413).
+    pub fn max_body(&self, bytes: usize) {
+        self.shared.max_body.store(bytes, Ordering::SeqCst);
+    }
+
+    /// The bytes of a blob that it has.
+    pub fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let content = self.shared.content.lock().unwrap();
+        content.blobs.get(&digest.to_string()).cloned()
+    }
+
+    /// The manifest under `REPOSITORY/TAG`, with its media type.
+    pub fn manifest(&self, name: &str) -> Option<(String, Vec<u8>)> {
+        self.shared
+            .content
+            .lock()
+            .unwrap()
+            .manifests
+            .get(name)
+            .cloned()
     }
 
     /// Makes it ignore `Range`.

@@ -5,5 +5,6 @@ mod docker_registry;
 mod lies;
 mod login;
 mod protocol;
+mod push;
 mod weather;
 mod world;
