@@ -23,6 +23,7 @@ mod isolation;
 mod load;
 mod login;
 mod pull;
+mod push;
 mod readme;
 mod run;
 mod signals;

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use minidock_engine::Event;
 use minidock_engine::oci::Digest;
+use minidock_engine::{Arrival, Event};
 
 /// Where progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,15 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::AlreadyExists { layer } => format!("{}: Already exists", layer.short()),
         Event::Complete { layer } => format!("{}: Pull complete", layer.short()),
+        Event::Preparing { layer } => format!("{}: Preparing", layer.0.short()),
+        Event::Pushed { layer, how } => {
+            let how = match how {
+                Arrival::Existed => "Layer already exists".to_owned(),
+                Arrival::Mounted { from } => format!("Mounted from {from}"),
+                Arrival::Sent => "Pushed".to_owned(),
+            };
+            format!("{}: {how}", layer.0.short())
+        }
         Event::NoCredentials { registry, why } => {
             format!("{registry}: asked without an account: {why}")
         }
@@ -149,14 +158,10 @@ fn show_bars(
     match &event {
         Event::Waiting { layer } => bar(layer).set_message("Waiting"),
         Event::Downloading { layer, done, total } => {
-            let bar = bar(layer);
-            if bar.length() != Some(*total) || bar.position() == 0 {
-                bar.set_length(*total);
-                bar.set_style(style(
-                    "{prefix}: Downloading [{wide_bar:.}] {decimal_bytes:>8}/{decimal_total_bytes} {decimal_bytes_per_sec:>10}",
-                ));
-            }
-            bar.set_position(*done);
+            advance(&bar(layer), *done, *total, "Downloading")
+        }
+        Event::Uploading { layer, done, total } => {
+            advance(&bar(&layer.0), *done, *total, "Pushing")
         }
         Event::Extracting { layer } => {
             let bar = bar(layer);
@@ -167,11 +172,26 @@ fn show_bars(
             bar(layer).finish_and_clear();
             layers.remove(layer);
         }
+        Event::Pushed { layer, .. } => {
+            if let Some(bar) = layers.remove(&layer.0) {
+                bar.finish_and_clear();
+            }
+        }
         _ => {}
     }
     if let Some(line) = line(&event) {
         all.suspend(|| write_line(stream, &line));
     }
+}
+
+fn advance(bar: &ProgressBar, done: u64, total: u64, what: &str) {
+    if bar.length() != Some(total) || bar.position() == 0 {
+        bar.set_length(total);
+        bar.set_style(style(&format!(
+            "{{prefix}}: {what} [{{wide_bar:.}}] {{decimal_bytes:>8}}/{{decimal_total_bytes}} {{decimal_bytes_per_sec:>10}}"
+        )));
+    }
+    bar.set_position(done);
 }
 
 fn style(template: &str) -> ProgressStyle {

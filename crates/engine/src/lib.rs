@@ -39,7 +39,9 @@ pub use inspect::{HistoryLine, ImageDetails};
 pub use jiff::Timestamp;
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
-pub use minidock_pull::{Credential, Credentials, Event, Kept, PullOptions, Pulled};
+pub use minidock_pull::{
+    Arrival, Credential, Credentials, Event, Kept, PullOptions, Pulled, Pushed,
+};
 pub use minidock_store::{
     CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,
 };
@@ -116,6 +118,41 @@ impl Engine {
             options,
             events,
         )?)
+    }
+
+    /// Pushes the image of this name to its registry.
+    ///
+    /// # Errors
+    /// When the store does not have it, or the registry cannot be reached or refuses.
+    pub fn push(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        events: &(dyn Fn(Event) + Sync),
+    ) -> Result<Pushed, Error> {
+        Ok(minidock_pull::push(
+            &self.store,
+            reference,
+            options,
+            events,
+        )?)
+    }
+
+    /// The references of all tags that the store has of a reference's repository, in the order of their tags.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn tags(&self, reference: &Reference) -> Result<Vec<Reference>, Error> {
+        let name = reference.name();
+        let mut tags: Vec<Reference> = self
+            .store
+            .images()?
+            .into_iter()
+            .filter(|r| r.repository.as_deref() == Some(&name))
+            .filter_map(|r| format!("{name}:{}", r.tag?).parse().ok())
+            .collect();
+        tags.sort();
+        Ok(tags)
     }
 
     /// Loads the images of an archive that `docker save` or an OCI tool wrote.

@@ -12,6 +12,7 @@ mod load;
 mod login;
 mod ps;
 mod pull;
+mod push;
 mod rm;
 mod rmi;
 mod run;
@@ -55,6 +56,8 @@ verbs! {
     Ps(ps::PsArgs) => ps::ps,
     /// Download an image from a registry
     Pull(pull::PullArgs) => pull::pull,
+    /// Upload an image to a registry
+    Push(push::PushArgs) => push::push,
     /// List images
     Images(images::ImagesArgs) => images::images,
 
@@ -114,6 +117,8 @@ verbs! {
     Ls(images::ImagesArgs) => images::images,
     /// Download an image from a registry
     Pull(pull::PullArgs) => pull::pull,
+    /// Upload an image to a registry
+    Push(push::PushArgs) => push::push,
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(rmi::RmiArgs) => rmi::rmi,
