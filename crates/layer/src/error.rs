@@ -146,6 +146,14 @@ impl Error {
         }
     }
 
+    /// Whether the stored bytes are not the promised ones, so that they may be better elsewhere.
+    pub fn is_of_the_bytes(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(_) | Self::Compression(_) | Self::BlobDigest { .. } | Self::BlobSize { .. }
+        )
+    }
+
     pub(crate) fn entry(path: &[u8], problem: impl Into<String>) -> Self {
         Self::Entry {
             path: String::from_utf8_lossy(path).into_owned(),

@@ -56,6 +56,15 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Whether a reference, as typed, names its registry.
+    pub fn names_registry(text: &str) -> bool {
+        let name = text.split('@').next().unwrap_or(text);
+        name.split_once('/').is_some_and(|(first, _)| {
+            let (registry, rest) = split_registry(name);
+            registry == first && rest.len() < name.len()
+        })
+    }
+
     /// Whether a text can be the registry of a reference: a host name or address, with or without a port.
     pub fn check_registry(text: &str) -> bool {
         !text.is_empty() && is_registry(text)

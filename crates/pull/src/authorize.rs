@@ -123,10 +123,7 @@ impl Registry<'_> {
         let found = self.credential.get_or_init(|| async {
             let credentials = self.credentials.clone();
             let host = self.host.clone();
-            let repository = match &self.subject {
-                Subject::Image(reference) => reference.repository().to_owned(),
-                Subject::Registry => String::new(),
-            };
+            let repository = self.repository.clone();
             let found = on_thread(move || Ok(credentials.find(&host, &repository))).await;
             match found {
                 Ok(Ok(found)) => found,
@@ -203,11 +200,9 @@ impl Registry<'_> {
         challenge: &Challenge,
         credential: Option<&Credential>,
     ) -> RequestBuilder {
-        let scope = challenge.scope.clone().or_else(|| match &self.subject {
-            Subject::Image(reference) => {
-                Some(format!("repository:{}:pull", reference.repository()))
-            }
-            Subject::Registry => None,
+        let scope = challenge.scope.clone().or_else(|| {
+            let known = !self.repository.is_empty();
+            known.then(|| format!("repository:{}:pull", self.repository))
         });
         let mut about: Vec<(&str, &str)> = Vec::new();
         about.extend(challenge.service.as_deref().map(|s| ("service", s)));

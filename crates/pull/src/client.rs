@@ -5,29 +5,34 @@ use std::sync::Arc;
 use reqwest::{Client, Url, redirect};
 use rustls::pki_types::CertificateDer;
 
+use crate::certificates::{Anybody, Certificates};
 use crate::{Error, PullOptions};
 
 const MAX_REDIRECTS: usize = 8;
 
-/// Builds the client. On loopback it uses no proxy.
+/// Builds the client for a registry. On loopback it uses no proxy; where it is `insecure`, it takes any certificate.
 ///
 /// Timeouts are kept by whoever waits: the client's own read timeout also counts the time in which nobody reads, so that a
 /// slow disk would look like a stalled network.
-pub fn client(options: &PullOptions, local: bool) -> Result<Client, Error> {
-    let policy =
-        redirect::Policy::custom(
-            |attempt| match may_follow(attempt.previous(), attempt.url()) {
-                Ok(()) => attempt.follow(),
-                Err(why) => attempt.error(why),
-            },
-        );
+pub fn client(
+    options: &PullOptions,
+    host: &str,
+    local: bool,
+    insecure: bool,
+) -> Result<Client, Error> {
+    let policy = redirect::Policy::custom(move |attempt| {
+        match may_follow(attempt.previous(), attempt.url(), insecure) {
+            Ok(()) => attempt.follow(),
+            Err(why) => attempt.error(why),
+        }
+    });
     let mut builder = Client::builder()
         .user_agent(concat!("minidock/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect_timeout)
         // Redirects carry signatures in their queries.
         .referer(false)
         .redirect(policy)
-        .tls_backend_preconfigured(tls(&options.extra_roots, local)?);
+        .tls_backend_preconfigured(tls(options, host, local, insecure)?);
     if local {
         builder = builder.no_proxy();
     }
@@ -35,13 +40,13 @@ pub fn client(options: &PullOptions, local: bool) -> Result<Client, Error> {
 }
 
 /// Whether a redirect may be followed. `Authorization` does not go along to another host in any case.
-fn may_follow(previous: &[Url], next: &Url) -> Result<(), &'static str> {
+fn may_follow(previous: &[Url], next: &Url, insecure: bool) -> Result<(), &'static str> {
     if previous.len() > MAX_REDIRECTS {
         return Err("too many redirects");
     }
     let from_https = previous.last().is_some_and(|url| url.scheme() == "https");
     let to_loopback = next.host_str().is_some_and(is_loopback);
-    if next.scheme() != "https" && (from_https || !to_loopback) {
+    if next.scheme() != "https" && (from_https || !(to_loopback || insecure)) {
         return Err("a redirect to an address without TLS");
     }
     Ok(())
@@ -62,7 +67,12 @@ pub fn is_loopback(address: &str) -> bool {
 
 /// TLS with the system's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are obeyed), and with Mozilla's where the
 /// system has none, as in a bare container.
-fn tls(extra: &[Vec<u8>], local: bool) -> Result<rustls::ClientConfig, Error> {
+fn tls(
+    options: &PullOptions,
+    host: &str,
+    local: bool,
+    insecure: bool,
+) -> Result<rustls::ClientConfig, Error> {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -74,17 +84,31 @@ fn tls(extra: &[Vec<u8>], local: bool) -> Result<rustls::ClientConfig, Error> {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         }
     }
-    for certificate in extra {
-        roots
-            .add(CertificateDer::from(certificate.as_slice()))
-            .map_err(Error::Tls)?;
+    let own = Certificates::of(&options.certificates, host)?;
+    let extra = options
+        .extra_roots
+        .iter()
+        .map(|c| CertificateDer::from(c.as_slice()));
+    for certificate in extra.chain(own.roots) {
+        roots.add(certificate).map_err(Error::Tls)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(Error::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .map_err(Error::Tls)?;
+    let builder = if insecure {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    } else {
+        builder.with_root_certificates(roots)
+    };
+    let mut config = match own.identity {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(Error::Tls)?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -121,7 +145,7 @@ mod tests {
     fn redirects_never_leave_tls_and_end() {
         let follow = |previous: &[&str], next: &str| {
             let previous: Vec<Url> = previous.iter().map(|u| u.parse().unwrap()).collect();
-            may_follow(&previous, &next.parse().unwrap())
+            may_follow(&previous, &next.parse().unwrap(), false)
         };
         let no_tls = Err("a redirect to an address without TLS");
         assert_eq!(follow(&["https://a/"], "https://b/"), Ok(()));

@@ -51,6 +51,40 @@ pub enum Error {
         /// What the registry says about it.
         detail: Option<String>,
     },
+    /// A file that says where images come from is malformed.
+    #[error("cannot use {}: {problem}", path.display())]
+    RegistriesConf {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The registry is blocked by the configuration.
+    #[error("{image} is blocked: registries.conf allows nothing from {prefix}")]
+    Blocked {
+        /// The image.
+        image: String,
+        /// The rule.
+        prefix: String,
+    },
+    /// A rule leads nowhere.
+    #[error(
+        "registries.conf leads from {prefix} to {place:?}, which is no repository of a registry"
+    )]
+    BadLocation {
+        /// The rule.
+        prefix: String,
+        /// Where it leads.
+        place: String,
+    },
+    /// Certificates of the configuration cannot be used.
+    #[error("cannot use the certificates in {}: {problem}", folder.display())]
+    CertificateFolder {
+        /// The folder of the registry.
+        folder: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// What is to be pushed is not in the store.
     #[error("an image does not exist locally with the tag: {0}")]
     NotInStore(String),
@@ -205,6 +239,22 @@ impl Error {
             // 501 Not Implemented and 505 stay so.
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=504 | 506..=599),
             _ => false,
+        }
+    }
+
+    /// Whether another place that has the same image may do better.
+    pub fn is_of_the_registry(&self) -> bool {
+        !matches!(
+            self,
+            Self::Runtime(_)
+                | Self::OtherPlatform { .. }
+                | Self::Platform { .. }
+                | Self::NotAnImage { .. }
+                | Self::Config { .. }
+        ) && match self {
+            Self::Store(StoreError::Layer { source, .. }) => source.is_of_the_bytes(),
+            Self::Store(_) => false,
+            _ => true,
         }
     }
 

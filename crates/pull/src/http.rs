@@ -14,6 +14,7 @@ use crate::authorize::Grant;
 use crate::client::{client, is_loopback};
 use crate::credentials::{Credential, Credentials};
 use crate::error::{TransportCause, TransportKind, classify};
+use crate::registries::Endpoint;
 use crate::upload::Content;
 use crate::{Error, Event, PullOptions, RetryPolicy};
 
@@ -24,10 +25,13 @@ const PATIENCE: u32 = 10;
 pub struct Registry<'a> {
     pub client: Client,
     pub base: RefCell<Url>,
-    /// On loopback, until plain HTTP has been understood: it may be TLS after all.
+    /// Until one of plain HTTP and TLS has been understood: on loopback the former is tried first, elsewhere, where the
+    /// configuration allows it, the latter.
     scheme_unproven: Cell<bool>,
     /// Host as the user knows it.
     pub host: String,
+    /// The repository there; empty for the registry itself.
+    pub repository: String,
     pub subject: Subject,
     connect_timeout: Duration,
     pub stall_timeout: Duration,
@@ -49,16 +53,6 @@ pub enum Subject {
     Image(Reference),
     /// The registry itself.
     Registry,
-}
-
-impl Subject {
-    /// The path below `/v2/`.
-    fn path(&self) -> String {
-        match self {
-            Self::Image(reference) => format!("{}/", reference.repository()),
-            Self::Registry => String::new(),
-        }
-    }
 }
 
 /// One request.
@@ -92,11 +86,12 @@ impl Ask<'_> {
 
 impl<'a> Registry<'a> {
     pub fn new(
-        host: &str,
+        endpoint: &Endpoint,
         subject: Subject,
         options: &PullOptions,
         events: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Self, Error> {
+        let host = endpoint.host.as_str();
         // Docker Hub's registry is not where its name points to.
         let address = if host == "docker.io" {
             "registry-1.docker.io"
@@ -110,13 +105,19 @@ impl<'a> Registry<'a> {
             what: "address",
             problem,
         };
-        let base = format!("{scheme}://{address}/v2/{}", subject.path());
+        let slash = if endpoint.repository.is_empty() {
+            ""
+        } else {
+            "/"
+        };
+        let base = format!("{scheme}://{address}/v2/{}{slash}", endpoint.repository);
         let base = Url::parse(&base).map_err(|e| malformed(e.to_string()))?;
         Ok(Self {
-            client: client(options, local)?,
+            client: client(options, host, local, endpoint.insecure)?,
             base: RefCell::new(base),
-            scheme_unproven: Cell::new(local),
+            scheme_unproven: Cell::new(local || endpoint.insecure),
             host: host.to_owned(),
+            repository: endpoint.repository.clone(),
             subject,
             connect_timeout: options.connect_timeout,
             stall_timeout: options.stall_timeout,
@@ -218,19 +219,37 @@ impl<'a> Registry<'a> {
         if !self.scheme_unproven.get() {
             return result;
         }
+        let plain = self.base.borrow().scheme() == "http";
         let understood = match &result {
-            Ok(response) => response.status() != StatusCode::BAD_REQUEST,
+            Ok(response) => !plain || response.status() != StatusCode::BAD_REQUEST,
             Err(_) => false,
         };
-        if !understood && self.speaks_tls().await {
-            let changed = self.base.borrow_mut().set_scheme("https");
-            self.scheme_unproven.set(false);
-            return match changed {
-                Ok(()) => self.request(ask, authorization).await,
-                Err(()) => result,
-            };
+        let other = match (&result, plain) {
+            _ if understood => None,
+            (_, true) => self.speaks_tls().await.then_some("https"),
+            (
+                Err(Error::Transport {
+                    kind: TransportKind::Plain | TransportKind::Connect,
+                    ..
+                }),
+                false,
+            ) => Some("http"),
+            _ => None,
+        };
+        let Some(other) = other else {
+            self.scheme_unproven.set(!understood);
+            return result;
+        };
+        if self.base.borrow_mut().set_scheme(other).is_err() {
+            return result;
         }
-        self.scheme_unproven.set(!understood);
+        let second = self.request(ask, authorization).await;
+        if plain || second.is_ok() {
+            self.scheme_unproven.set(false);
+            return second;
+        }
+        // Neither is understood: what TLS said is the one to tell.
+        let _ = self.base.borrow_mut().set_scheme("https");
         result
     }
 

@@ -17,6 +17,7 @@
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
+//! | `registries` | mirrors, prefixes, blocked and insecure registries |
 //! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
 //! | [`archive`] | the same from a file: `docker save`, OCI layouts |
 //!
@@ -27,7 +28,8 @@
 //! each of these would need the request made again by other means.
 //!
 //! # What is never done
-//! No plain HTTP except to the loopback interface (where TLS is tried if HTTP is not understood), no `Authorization` to
+//! No plain HTTP except to the loopback interface (where TLS is tried if HTTP is not understood) and to registries that
+//! `registries.conf` calls insecure, no `Authorization` to
 //! another host than the one that asked for it, no redirect from HTTPS to HTTP, no body read beyond its descriptor's size
 //! or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`], no waiting for a body that only drips.
 
@@ -36,15 +38,18 @@ pub mod archive;
 mod auth;
 mod authorize;
 mod blobs;
+mod certificates;
 mod client;
 mod credentials;
 mod error;
 mod http;
 mod manifest;
 mod push;
+mod registries;
 mod retry;
 mod upload;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +60,7 @@ use minidock_store::{Found, ImageRecord, Store, Writer};
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
 pub use push::{Pushed, push};
+pub use registries::{Endpoint, Registries};
 pub use retry::RetryPolicy;
 
 use http::{Ask, Registry, Subject};
@@ -77,6 +83,10 @@ pub struct PullOptions {
     pub extra_roots: Vec<Vec<u8>>,
     /// Where to look for who we are.
     pub credentials: Credentials,
+    /// Mirrors, rewriting, and where plain HTTP is allowed.
+    pub registries: Registries,
+    /// Folders with a folder a registry in them, of certificates to trust (`*.crt`) and to show (`*.cert`, `*.key`).
+    pub certificates: Vec<PathBuf>,
 }
 
 impl Default for PullOptions {
@@ -89,6 +99,8 @@ impl Default for PullOptions {
             retry: RetryPolicy::default(),
             extra_roots: Vec::new(),
             credentials: Credentials::default(),
+            registries: Registries::default(),
+            certificates: Vec::new(),
         }
     }
 }
@@ -151,6 +163,13 @@ pub enum Event {
         /// How it came there.
         how: Arrival,
     },
+    /// A mirror could not help; the next place is asked.
+    MirrorFailed {
+        /// Its host.
+        mirror: String,
+        /// Why not.
+        why: String,
+    },
     /// Credentials could not be read; the registry is asked without.
     NoCredentials {
         /// For which registry.
@@ -212,28 +231,57 @@ pub fn pull(
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
-        let registry = Registry::new(
-            reference.registry(),
-            Subject::Image(reference.clone()),
-            options,
-            events,
-        )?;
-        if let Some(pulled) = up_to_date(store, &registry, reference, options).await? {
-            events(Event::Resolved {
-                reference: reference.clone(),
-            });
-            return Ok(pulled);
+        let mut places = options.registries.endpoints(reference)?;
+        let own = places.pop();
+        for mirror in places {
+            match pull_from(store, &mirror, reference, &hasty(options), events).await {
+                // What the store or the image itself is to blame for is no better elsewhere.
+                Err(error) if error.is_of_the_registry() => events(Event::MirrorFailed {
+                    mirror: mirror.host,
+                    why: error.to_string(),
+                }),
+                result => return result,
+            }
         }
-        let platform = options.platform.clone().unwrap_or_else(Platform::host);
-        let resolved = manifest::resolve(&registry, reference, &platform).await?;
-        events(Event::Resolved {
-            reference: reference.clone(),
-        });
-        bring(store, &registry, reference, options, resolved).await
+        match own {
+            Some(own) => pull_from(store, &own, reference, options, events).await,
+            None => Err(Error::NotFound(reference.familiar())),
+        }
     });
     // Waits for the threads that make files: when this function returns, nothing is being written any more.
     drop(runtime);
     result
+}
+
+/// Mirrors are asked once: others can do what they cannot.
+fn hasty(options: &PullOptions) -> PullOptions {
+    let mut hasty = options.clone();
+    hasty.retry.connects = 1;
+    hasty.retry.attempts = hasty.retry.attempts.min(2);
+    hasty
+}
+
+async fn pull_from(
+    store: &Store,
+    endpoint: &Endpoint,
+    reference: &Reference,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<Pulled, Error> {
+    let subject = Subject::Image(reference.clone());
+    let registry = Registry::new(endpoint, subject, options, events)?;
+    if let Some(pulled) = up_to_date(store, &registry, reference, options).await? {
+        events(Event::Resolved {
+            reference: reference.clone(),
+        });
+        return Ok(pulled);
+    }
+    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let resolved = manifest::resolve(&registry, reference, &platform).await?;
+    events(Event::Resolved {
+        reference: reference.clone(),
+    });
+    bring(store, &registry, reference, options, resolved).await
 }
 
 /// Checks a login with its registry, and keeps it.
@@ -251,7 +299,8 @@ pub fn login(
         .build()
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let at = Registry::new(registry, Subject::Registry, options, events)?;
+        let endpoint = options.registries.registry(registry);
+        let at = Registry::new(&endpoint, Subject::Registry, options, events)?;
         // Not what is known already: this one.
         let _ = at.credential.set(Some(login.clone()));
         at.send(&Ask::new(reqwest::Method::GET, String::new(), "the login"))

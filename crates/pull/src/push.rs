@@ -72,12 +72,10 @@ pub fn push(
         .build()
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let registry = Registry::new(
-            reference.registry(),
-            Subject::Image(reference.clone()),
-            options,
-            events,
-        )?;
+        let places = options.registries.endpoints(reference)?;
+        let own = places.into_iter().find(|place| !place.mirror);
+        let own = own.ok_or_else(|| Error::NotInStore(reference.familiar()))?;
+        let registry = Registry::new(&own, Subject::Image(reference.clone()), options, events)?;
         let elsewhere = Elsewhere::read(store, reference)?;
         for layer in blobs.iter().filter_map(|b| b.diff_id.clone()) {
             registry.event(Event::Preparing { layer });
