@@ -25,6 +25,7 @@ mod login;
 mod pull;
 mod push;
 mod readme;
+mod registries;
 mod run;
 mod signals;
 mod terminal;

@@ -15,6 +15,7 @@ mod args;
 mod commands;
 mod container;
 mod failure;
+mod files;
 mod filters;
 mod format;
 mod output;

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use minidock_engine::{Credentials, Engine, IdMapChoice, Opening, PullOptions, Surroundings};
+use minidock_engine::{Engine, IdMapChoice, Opening, PullOptions, Registries, Surroundings};
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::files;
 
 /// The store, found from flags, environment and home.
 #[derive(Debug)]
@@ -69,38 +70,19 @@ impl Place {
         &self.opening
     }
 
-    /// How registries are talked to, as far as the environment says it.
-    pub fn pull_options(&self) -> PullOptions {
-        PullOptions {
-            credentials: credentials(),
+    /// How registries are talked to, as far as environment and configuration files say it.
+    pub fn pull_options(&self) -> Result<PullOptions, Failure> {
+        let registries = Registries::read(&files::registries());
+        Ok(PullOptions {
+            credentials: files::credentials(),
+            registries: registries.map_err(minidock_engine::Error::from)?,
+            certificates: files::certificates(),
             ..PullOptions::default()
-        }
+        })
     }
 
     /// Opens the store.
     pub fn engine(&self) -> Result<Engine, Failure> {
         Ok(Engine::open(self.opening.clone())?)
-    }
-}
-
-/// Docker's `config.json`, and the files that containers-auth.json(5) names.
-fn credentials() -> Credentials {
-    let folder = |variable: &str| {
-        std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-    };
-    let home = folder("HOME");
-    let docker = folder("DOCKER_CONFIG").or_else(|| home.as_ref().map(|h| h.join(".docker")));
-    let others = [
-        folder("REGISTRY_AUTH_FILE"),
-        folder("XDG_RUNTIME_DIR").map(|d| d.join("containers/auth.json")),
-        folder("XDG_CONFIG_HOME")
-            .or_else(|| home.map(|h| h.join(".config")))
-            .map(|d| d.join("containers/auth.json")),
-    ];
-    Credentials {
-        docker: docker.map(|d| d.join("config.json")),
-        others: others.into_iter().flatten().collect(),
     }
 }

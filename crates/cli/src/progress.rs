@@ -93,6 +93,16 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// A line of another kind, where progress is shown at all.
+    pub fn say(&self, line: &str) {
+        match &*self.form.lock().unwrap_or_else(PoisonError::into_inner) {
+            Form::Quiet => {}
+            Form::Lines(stream) | Form::Bars { stream, .. } => write_line(*stream, line),
+        }
+    }
+}
+
 /// Progress is a courtesy: a closed stream must not stop the pull.
 fn write_line(stream: Stream, line: &str) {
     // Reasons come from registries and credential helpers, and shall not steer the terminal.
@@ -128,6 +138,7 @@ fn line(event: &Event) -> Option<String> {
             };
             format!("{}: {how}", layer.0.short())
         }
+        Event::MirrorFailed { mirror, why } => format!("{mirror}: the mirror cannot help: {why}"),
         Event::NoCredentials { registry, why } => {
             format!("{registry}: asked without an account: {why}")
         }

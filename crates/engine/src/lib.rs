@@ -40,7 +40,7 @@ pub use jiff::Timestamp;
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
 pub use minidock_pull::{
-    Arrival, Credential, Credentials, Event, Kept, PullOptions, Pulled, Pushed,
+    Arrival, Credential, Credentials, Event, Kept, PullOptions, Pulled, Pushed, Registries,
 };
 pub use minidock_store::{
     CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,

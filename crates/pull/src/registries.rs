@@ -131,7 +131,14 @@ impl Registries {
             path: path.to_owned(),
             problem,
         };
-        let file: File = toml::from_str(text).map_err(|e| failed(e.to_string().trim().into()))?;
+        let file: File = toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..at]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
+            failed(format!("line {line}: {}", e.message()))
+        })?;
         if let Some(search) = file.unqualified_search_registries {
             self.search = search;
         }

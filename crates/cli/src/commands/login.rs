@@ -46,7 +46,7 @@ pub struct LogoutArgs {
 /// `minidock login`: asks the registry before anything is kept.
 pub fn login(place: &Place, args: LoginArgs) -> Result<u8, Failure> {
     let registry = registry(args.server.as_deref())?;
-    let options = place.pull_options();
+    let options = place.pull_options()?;
     let try_with = |credential: &Credential| {
         minidock_engine::login(&registry, credential, &options, &|_| {}).map_err(Failure::from)
     };
@@ -82,7 +82,7 @@ fn succeeded(kept: Option<&Kept>) -> Result<u8, Failure> {
 pub fn logout(place: &Place, args: LogoutArgs) -> Result<u8, Failure> {
     let registry = registry(args.server.as_deref())?;
     let had = place
-        .pull_options()
+        .pull_options()?
         .credentials
         .erase(&registry)
         .map_err(|e| Failure::from(minidock_engine::Error::from(e)))?;

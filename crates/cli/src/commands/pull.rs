@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use minidock_engine::oci::{Platform, Reference, ReferenceError};
-use minidock_engine::{PullOptions, Pulled};
+use minidock_engine::{Engine, PullOptions, Pulled};
 
 use super::common::{each, platform, print};
 use crate::failure::Failure;
@@ -32,53 +32,74 @@ pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
         .map(|p| platform(Some(p)))
         .transpose()?;
     each(&args.images, |image| {
-        let reference: Reference = image
-            .parse()
-            .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
         if args.quiet {
-            bring(place, &reference, platform.as_ref(), &Progress::quiet())?;
+            let (reference, _) = bring(place, image, platform.as_ref(), &Progress::quiet)?;
             return print(&format!("{reference}\n"));
         }
-        if Reference::tag_is_implied(image) {
+        if image.parse::<Reference>().is_ok() && Reference::tag_is_implied(image) {
             print("Using default tag: latest\n")?;
         }
-        let pulled = bring(
-            place,
-            &reference,
-            platform.as_ref(),
-            &Progress::new(Stream::Stdout),
-        )?;
+        let progress = || Progress::new(Stream::Stdout);
+        let (reference, pulled) = bring(place, image, platform.as_ref(), &progress)?;
         print(&summary(&reference, &pulled))?;
         print(&format!("{reference}\n"))
     })
 }
 
 /// The pull of a missing image for `run`: everything on standard error.
-pub fn for_run(
-    place: &Place,
-    reference: &Reference,
-    platform: Option<&Platform>,
-) -> Result<(), Failure> {
-    let pulled = bring(place, reference, platform, &Progress::new(Stream::Stderr))?;
-    std::io::stderr().write_all(summary(reference, &pulled).as_bytes())?;
+pub fn for_run(place: &Place, image: &str, platform: Option<&Platform>) -> Result<(), Failure> {
+    let progress = || Progress::new(Stream::Stderr);
+    let (reference, pulled) = bring(place, image, platform, &progress)?;
+    std::io::stderr().write_all(summary(&reference, &pulled).as_bytes())?;
     Ok(())
 }
 
+/// What `registries.conf` lets a name without a registry mean, if the store has one of these.
+pub fn searched(place: &Place, engine: &Engine, image: &str) -> Result<Option<String>, Failure> {
+    let Ok(candidates) = place.pull_options()?.registries.candidates(image) else {
+        return Ok(None);
+    };
+    for candidate in candidates {
+        let name = candidate.to_string();
+        if engine.has_image(&name)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Pulls what a text names: from the first of the registries that it may mean and that has it.
 fn bring(
     place: &Place,
-    reference: &Reference,
+    image: &str,
     platform: Option<&Platform>,
-    progress: &Progress,
-) -> Result<Pulled, Failure> {
+    progress: &dyn Fn() -> Progress,
+) -> Result<(Reference, Pulled), Failure> {
     let options = PullOptions {
         platform: platform.cloned(),
-        ..place.pull_options()
+        ..place.pull_options()?
     };
-    let pulled = place
-        .engine()?
-        .pull(reference, &options, &|event| progress.show(event));
-    progress.end();
-    Ok(pulled?)
+    let mut candidates = options
+        .registries
+        .candidates(image)
+        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?
+        .into_iter()
+        .peekable();
+    while let Some(reference) = candidates.next() {
+        let progress = progress();
+        let result = place
+            .engine()?
+            .pull(&reference, &options, &|event| progress.show(event));
+        progress.end();
+        match result {
+            Ok(pulled) => return Ok((reference, pulled)),
+            Err(error) if candidates.peek().is_some() => {
+                progress.say(&format!("{reference}: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Failure::new(format!("no registry is named for {image}")))
 }
 
 fn summary(reference: &Reference, pulled: &Pulled) -> String {

@@ -57,17 +57,16 @@ pub fn push(place: &Place, args: PushArgs) -> Result<u8, Failure> {
             reference.name()
         ))?;
     }
+    let options = place.pull_options()?;
     for reference in references {
         let progress = if args.quiet {
             Progress::quiet()
         } else {
             Progress::new(Stream::Stdout)
         };
-        let pushed = place
-            .engine()?
-            .push(&reference, &place.pull_options(), &|event| {
-                progress.show(event);
-            });
+        let pushed = place.engine()?.push(&reference, &options, &|event| {
+            progress.show(event);
+        });
         progress.end();
         let pushed = pushed?;
         print(&if args.quiet {

@@ -34,7 +34,17 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
             "WARNING: The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
         )),
     };
-    match engine.run(&request, &warn) {
+    let mut result = engine.run(&request, &warn);
+    if let Err(Error::ImageNotFound(image)) = &result
+        && let Some(image) = super::pull::searched(place, &engine, image)?
+    {
+        let request = RunRequest {
+            image,
+            ..request.clone()
+        };
+        result = engine.run(&request, &warn);
+    }
+    match result {
         Err(Error::ImageNotFound(_)) if std::env::var_os(PULLED).is_none() => {
             drop(engine);
             pull_and_rerun(place, &request).map_err(|f| f.code(125))
@@ -57,7 +67,7 @@ fn pull_and_rerun(place: &Place, request: &RunRequest) -> Result<u8, Failure> {
         "Unable to find image '{}' locally",
         reference.familiar()
     ));
-    super::pull::for_run(place, &reference, request.platform.as_ref())?;
+    super::pull::for_run(place, &request.image, request.platform.as_ref())?;
     let error = std::process::Command::new("/proc/self/exe")
         .arg0("minidock")
         .args(std::env::args_os().skip(1))

@@ -19,12 +19,16 @@ struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one on a storage folder; `tls` are certificate and key. `None`, and a word why, where it is not installed.
-    fn start(folder: &Path, tls: Option<(&Path, &Path)>) -> Option<Self> {
+    /// Starts one on a storage folder; `tls` are certificate, key, and the authority of its clients. `None`, and a word why,
+    /// where it is not installed.
+    fn start(folder: &Path, tls: Option<(&Path, &Path, Option<&Path>)>) -> Option<Self> {
         let storage = folder.join("storage");
-        let tls = tls.map_or(String::new(), |(certificate, key)| {
+        let tls = tls.map_or(String::new(), |(certificate, key, clients)| {
             let (certificate, key) = (certificate.display(), key.display());
-            format!(", tls: {{certificate: {certificate}, key: {key}}}")
+            let clients = clients.map_or(String::new(), |path| {
+                format!(", clientcas: ['{}']", path.display())
+            });
+            format!(", tls: {{certificate: {certificate}, key: {key}{clients}}}")
         });
         let config = folder.join("config.yml");
         let text = format!(
@@ -182,28 +186,40 @@ fn images_come_whole_and_only_once() {
     assert_eq!(world.retries(), []);
 }
 
-/// An authority, and a certificate for 127.0.0.1 that it signed: the authority's DER, certificate and key as PEM.
-fn certificate() -> (Vec<u8>, String, String) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let root = authority
-        .self_signed(&authority_key)
-        .unwrap()
-        .der()
-        .to_vec();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    (root, leaf.pem(), key.serialize_pem())
+/// Certificates of an authority's own, as PEM.
+struct Authority {
+    root: CertificateParams,
+    root_key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_key = KeyPair::generate().unwrap();
+        Self { root, root_key }
+    }
+
+    fn certificate(&self) -> rcgen::Certificate {
+        self.root.self_signed(&self.root_key).unwrap()
+    }
+
+    /// A certificate for a name, and its key.
+    fn sign(&self, name: &str) -> (String, String) {
+        let issuer = Issuer::from_params(&self.root, &self.root_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        (leaf.pem(), key.serialize_pem())
+    }
 }
 
 #[test]
 fn tls_is_spoken_and_its_certificate_checked() {
     let mut world = World::new(Registry::start());
     let folder = tempfile::tempdir().unwrap();
-    let (root, certificate, key) = certificate();
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("127.0.0.1");
     let paths = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
     std::fs::write(&paths[0], certificate).unwrap();
     std::fs::write(&paths[1], key).unwrap();
@@ -215,7 +231,8 @@ fn tls_is_spoken_and_its_certificate_checked() {
     write_layout(&own, &image());
     plain.push(&own, "own:1");
     drop(plain);
-    let secure = DockerRegistry::start(folder.path(), Some((&paths[0], &paths[1]))).unwrap();
+    let tls = (paths[0].as_path(), paths[1].as_path(), None);
+    let secure = DockerRegistry::start(folder.path(), Some(tls)).unwrap();
     let reference = secure.reference("own:1");
 
     let error = world.pull_and(&reference, &|_| {}).unwrap_err();
@@ -238,7 +255,7 @@ fn tls_is_spoken_and_its_certificate_checked() {
     assert_eq!(world.retries(), [], "a refused certificate was tried again");
     world.assert_nothing_there();
 
-    world.options.extra_roots = vec![root];
+    world.options.extra_roots = vec![authority.certificate().der().to_vec()];
     world.options.stall_timeout = Duration::from_secs(60);
     let pulled = world.pull_and(&reference, &|_| {}).unwrap();
     assert_eq!(world.read(&pulled, "base"), noise(300_000));
@@ -264,4 +281,103 @@ fn a_registry_without_tls_elsewhere_is_told_so() {
     );
     assert!(error.hint().is_some_and(|hint| hint.contains("loopback")));
     assert_eq!(world.retries(), []);
+}
+
+#[test]
+fn certificates_of_one_registry_are_in_its_folder() {
+    let mut world = World::new(Registry::start());
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: PathBuf, text: &str| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let Some(plain) = DockerRegistry::start(folder.path(), None) else {
+        return;
+    };
+    let own = folder.path().join("own");
+    write_layout(&own, &image());
+    plain.push(&own, "own:1");
+    drop(plain);
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("127.0.0.1");
+    let certificate = write(folder.path().join("cert.pem"), &certificate);
+    let key = write(folder.path().join("key.pem"), &key);
+    let root = write(
+        folder.path().join("root.pem"),
+        &authority.certificate().pem(),
+    );
+    let tls = (certificate.as_path(), key.as_path(), Some(root.as_path()));
+    let secure = DockerRegistry::start(folder.path(), Some(tls)).unwrap();
+    let reference = secure.reference("own:1");
+    let certs = folder.path().join("certs.d");
+    world.options.certificates = vec![folder.path().join("none"), certs.clone()];
+    let ours = certs.join(&secure.host);
+
+    // The authority alone: the registry is trusted, and wants to know who we are.
+    write(ours.join("ca.crt"), &authority.certificate().pem());
+    let error = world.pull_and(&reference, &|_| {}).unwrap_err();
+    assert!(
+        !matches!(
+            error,
+            Error::Transport {
+                kind: TransportKind::Certificate,
+                ..
+            }
+        ),
+        "{}",
+        chain(&error)
+    );
+    let (client, client_key) = authority.sign("me");
+    write(ours.join("client.cert"), &client);
+    let error = world.pull_and(&reference, &|_| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("client.cert needs its key"),
+        "{error}"
+    );
+    write(ours.join("client.key"), &client_key);
+    let pulled = world.pull_and(&reference, &|_| {}).unwrap();
+    assert_eq!(world.read(&pulled, "base"), noise(300_000));
+    // Another registry's folder is none of its business.
+    std::fs::rename(&ours, certs.join("127.0.0.1:1")).unwrap();
+    assert!(world.pull_and(&secure.reference("own:2"), &|_| {}).is_err());
+    write(ours.join("ca.crt"), "no certificate");
+    let error = world.pull_and(&reference, &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("ca.crt"), "{error}");
+}
+
+#[test]
+fn an_insecure_registry_may_have_any_certificate() {
+    let mut world = World::new(Registry::start());
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = Authority::new().sign("elsewhere.example.com");
+    let paths = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&paths[0], certificate).unwrap();
+    std::fs::write(&paths[1], key).unwrap();
+    let tls = (paths[0].as_path(), paths[1].as_path(), None);
+    let Some(secure) = DockerRegistry::start(folder.path(), Some(tls)) else {
+        return;
+    };
+    let reference = secure.reference("own:1");
+    let error = world.pull_and(&reference, &|_| {}).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Transport {
+                kind: TransportKind::Certificate,
+                ..
+            }
+        ),
+        "{}",
+        chain(&error)
+    );
+    let conf = folder.path().join("registries.conf");
+    let text = format!(
+        "[[registry]]\nlocation = '{}'\ninsecure = true\n",
+        secure.host
+    );
+    std::fs::write(&conf, text).unwrap();
+    world.options.registries = minidock_pull::Registries::read(&[conf]).unwrap();
+    let error = world.pull_and(&reference, &|_| {}).unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{}", chain(&error));
 }

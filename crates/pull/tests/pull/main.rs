@@ -4,6 +4,7 @@
 mod docker_registry;
 mod lies;
 mod login;
+mod places;
 mod protocol;
 mod push;
 mod weather;
