@@ -47,7 +47,7 @@ fn a_short_name_is_searched_for_in_order(cx: &Context) {
     // A name with its registry is searched for nowhere else.
     let full = cx.run(["pull", "127.0.0.1:1/short:1"]);
     assert!(
-        full.error(1)
+        full.fails(1)
             .contains("cannot reach the registry 127.0.0.1:1"),
         "{full}"
     );

@@ -23,7 +23,6 @@ mod isolation;
 mod load;
 mod login;
 mod pull;
-mod push;
 mod readme;
 mod registries;
 mod run;
