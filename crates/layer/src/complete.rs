@@ -12,9 +12,9 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::aside::{Aside, AsideWriter, Record};
-use crate::extract::{FolderAttributes, set_folders};
-use crate::merged::{Merged, Node, NodeKind, list as names};
-use crate::walk::{Reached, Walker, is_whiteout, join, stat};
+use crate::extract::{FolderAttributes, remove_whiteouts, set_folders};
+use crate::merged::{Merged, Node, NodeKind, is_opaque, list as names};
+use crate::walk::{Reached, Walker, is_whiteout, stat};
 use crate::{Error, NeedsLower, Options, Ownership, xattr};
 
 /// A complete layer below.
@@ -87,11 +87,7 @@ pub fn complete(
     }
     // Children first: a folder that goes takes nothing with it that stays.
     for path in needs.implicit_dirs.iter().rev() {
-        let below = match lower {
-            [] => None,
-            _ => work.below.lookup(path)?,
-        };
-        match below.filter(|node| node.kind == NodeKind::Directory) {
+        match work.folder_below(path)? {
             Some(folder) => {
                 let found = work.inherit(path, &folder)?;
                 attributes.insert(path.clone(), found);
@@ -101,6 +97,11 @@ pub fn complete(
                     attributes.remove(path);
                 }
             }
+        }
+    }
+    for path in &needs.whiteout_dirs {
+        if work.folder_below(path)?.is_none() {
+            remove_whiteouts(&mut work.walker, path)?;
         }
     }
     if let Some(aside) = work.aside.take() {
@@ -130,6 +131,14 @@ impl Work<'_> {
             Reached::Folder((folder, _)) => Some(folder),
             Reached::Missing(_) | Reached::NotFolder => None,
         })
+    }
+
+    fn folder_below(&self, path: &[u8]) -> Result<Option<Node>, Error> {
+        let found = match self.lower {
+            [] => None,
+            _ => self.below.lookup(path)?,
+        };
+        Ok(found.filter(|node| node.kind == NodeKind::Directory))
     }
 
     fn set_aside(&mut self, path: &[u8], record: &Record) -> Result<(), Error> {
@@ -181,16 +190,12 @@ impl Work<'_> {
             let Some(folder) = self.folder(&path)? else {
                 continue;
             };
-            for layer in self.lower {
-                let below = Merged::bare(&[layer.tree()])?.lookup(&path)?;
-                let Some(below) = below.filter(|node| node.kind == NodeKind::Directory) else {
-                    continue;
-                };
-                for name in names(below.open_folder()?.as_fd(), &path)? {
-                    let inside = join(&path, &name);
-                    if white_out(folder.as_fd(), &name, &inside)? {
-                        todo.insert(inside);
-                    }
+            let Some(below) = self.folder_below(&path)? else {
+                continue;
+            };
+            for node in self.below.children(&below)? {
+                if white_out(folder.as_fd(), node.name(), &node.path)? {
+                    todo.insert(node.path);
                 }
             }
         }
@@ -257,7 +262,10 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// Hides a name; `true`: it is a folder, and what is in it is to be hidden.
 fn white_out(folder: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<bool, Error> {
     match stat(folder, name).map_err(Error::file("look at", path))? {
-        Some(own) => Ok(FileType::from_raw_mode(own.st_mode) == FileType::Directory),
+        Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
+            Ok(!is_opaque(folder, name))
+        }
+        Some(_) => Ok(false),
         None => rustix::fs::mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), 0)
             .map(|()| false)
             .map_err(Error::file("create the whiteout", path)),

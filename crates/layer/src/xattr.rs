@@ -45,40 +45,23 @@ pub fn in_layer(name: &[u8]) -> Option<Cow<'_, [u8]>> {
     (!note).then_some(name.into())
 }
 
+/// Longest list of names and longest value (xattr(7)).
+const MAX: usize = 64 << 10;
+
 /// The names of all attributes of a file.
 pub(crate) fn names(file: impl AsFd) -> Result<Vec<CString>, Errno> {
-    let mut list: Vec<u8> = Vec::new();
-    loop {
-        let size = rustix::fs::flistxattr(&file, &mut [0_u8; 0][..])?;
-        list.resize(size, 0);
-        if size == 0 {
-            return Ok(Vec::new());
-        }
-        match rustix::fs::flistxattr(&file, &mut list[..]) {
-            Ok(n) => {
-                let names = list[..n].split(|b| *b == 0).filter(|name| !name.is_empty());
-                return Ok(names.filter_map(|name| CString::new(name).ok()).collect());
-            }
-            Err(Errno::RANGE) => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let mut list = vec![0_u8; MAX];
+    let n = rustix::fs::flistxattr(&file, &mut list[..])?;
+    let names = list[..n].split(|b| *b == 0).filter(|name| !name.is_empty());
+    Ok(names.filter_map(|name| CString::new(name).ok()).collect())
 }
 
 /// The value of an attribute.
 pub(crate) fn value(file: impl AsFd, name: &CString) -> Result<Vec<u8>, Errno> {
-    loop {
-        let size = rustix::fs::fgetxattr(&file, &**name, &mut [0_u8; 0][..])?;
-        let mut value = vec![0_u8; size];
-        match rustix::fs::fgetxattr(&file, &**name, &mut value[..]) {
-            Ok(n) => {
-                value.truncate(n);
-                return Ok(value);
-            }
-            Err(Errno::RANGE) => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let mut value = vec![0_u8; MAX];
+    let n = rustix::fs::fgetxattr(&file, &**name, &mut value[..])?;
+    value.truncate(n);
+    Ok(value)
 }
 
 #[cfg(test)]

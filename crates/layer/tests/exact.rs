@@ -6,23 +6,29 @@ mod support;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use minidock_layer::Ownership;
+use support::stack::Stack;
 use support::{Tar, World, is_opaque};
 
 #[test]
 fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
-    let world = World::new();
-    let tree = world.unpack(
-        Tar::new()
-            .file("a/kept", b"1")
-            .file("a/.wh.gone", b"")
-            .file("a/.wh.kept", b"")
-            .folder("b", 0o755)
-            .file("b/.wh..wh..opq", b"")
-            .file("b/own", b"2")
-            .file(".wh.c", b"")
-            .file("c/again", b"3")
-            .file("a/.wh..wh.aufs", b""),
-    );
+    let mut stack = Stack::new(Ownership::Single);
+    let below = Tar::new().file("a/gone", b"").file("b/low", b"");
+    stack
+        .apply(&below.file("c/low", b"").file("a/kept", b"").finish())
+        .unwrap();
+    let layer = Tar::new()
+        .file("a/kept", b"1")
+        .file("a/.wh.gone", b"")
+        .file("a/.wh.kept", b"")
+        .folder("b", 0o755)
+        .file("b/.wh..wh..opq", b"")
+        .file("b/own", b"2")
+        .file(".wh.c", b"")
+        .file("c/again", b"3")
+        .file("a/.wh..wh.aufs", b"");
+    stack.apply(&layer.finish()).unwrap();
+    let tree = stack.tree(1);
     assert_eq!(std::fs::read(tree.join("a/kept")).unwrap(), b"1");
     let gone = std::fs::symlink_metadata(tree.join("a/gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);

@@ -144,6 +144,16 @@ impl Extractor<'_> {
             }
             None => None,
         };
+        let found = match (&folder, found) {
+            // Made for whiteouts only: what the link means is the lower layers'.
+            (Some(folder), Some(t))
+                if FileType::from_raw_mode(t.st_mode) == FileType::Directory
+                    && self.known.is_vain(folder.as_fd(), target, &real)? =>
+            {
+                None
+            }
+            (_, found) => found,
+        };
         match found {
             Some(t) if FileType::from_raw_mode(t.st_mode) == FileType::Directory => {
                 return wrong("which is a folder");

@@ -7,8 +7,9 @@ use rustix::fs::{AtFlags, FileType, Mode};
 
 use super::{Extractor, join};
 use crate::Error;
+use crate::merged::list;
 use crate::tar_reader::Kind;
-use crate::walk::{Reached, stat};
+use crate::walk::{Reached, Walker, components, is_whiteout, stat};
 
 impl Extractor<'_> {
     /// `.wh.NAME` hides NAME of the layers below; `.wh..wh..opq` hides all they have in the folder. What this layer itself
@@ -28,6 +29,7 @@ impl Extractor<'_> {
             return Err(Error::entry(entry, "is a whiteout of nothing"));
         }
         match self.walker.walk(parents, None)? {
+            Reached::Folder((_, folder)) if self.known.hides_all(&folder) => return Ok(()),
             Reached::Folder(_) => {}
             // This layer's own file, or whiteout, hides all that could be there.
             Reached::NotFolder => return Ok(()),
@@ -43,7 +45,7 @@ impl Extractor<'_> {
         };
         let parent = folder.as_fd();
         if hidden == b".wh..opq" {
-            return self.known.make_opaque(parent, b".", &folder_path);
+            return self.hide_all(parent, b".", &folder_path);
         }
         let path = join(&folder_path, hidden);
         let failed = |e| Error::file("look at", &path)(e);
@@ -53,12 +55,45 @@ impl Extractor<'_> {
                 return Ok(());
             }
             Some(_) if !self.known.is_vain(parent, hidden, &path)? => {
-                return self.known.make_opaque(parent, hidden, &path);
+                return self.hide_all(parent, hidden, &path);
             }
             Some(_) => self.remove(parent, hidden, &path)?,
         }
         rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)
-            .map_err(Error::file("create the whiteout of", &path))
+            .map_err(Error::file("create the whiteout of", &path))?;
+        self.known.whiteout_in(&folder_path)
+    }
+
+    /// Makes a folder opaque. Whiteouts in it have nothing to hide any more, and the kernel would list them.
+    fn hide_all(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
+        self.known.make_opaque(parent, name, path)?;
+        self.known.no_whiteouts_in(path);
+        let mut todo = vec![path.to_vec()];
+        while let Some(path) = todo.pop() {
+            let parts = components(&path).unwrap_or_default();
+            let Reached::Folder((folder, _)) = self.walker.walk(&parts, None)? else {
+                continue;
+            };
+            for name in list(folder.as_fd(), &path)? {
+                let inside = join(&path, &name);
+                let failed = |e| Error::file("look at", &inside)(e);
+                match stat(folder.as_fd(), &name).map_err(failed)? {
+                    Some(found) if is_whiteout(&found) => {
+                        rustix::fs::unlinkat(&folder, name.as_slice(), AtFlags::empty())
+                            .map_err(Error::file("remove a needless whiteout at", &inside))?;
+                    }
+                    Some(f) if FileType::from_raw_mode(f.st_mode) == FileType::Directory => {
+                        if self.known.is_vain(folder.as_fd(), &name, &inside)? {
+                            self.remove(folder.as_fd(), &name, &inside)?;
+                        } else if !self.known.is_marked(&inside) {
+                            todo.push(inside);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     fn remove(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
@@ -101,4 +136,20 @@ impl Extractor<'_> {
             .map_err(Error::file("replace", path))?;
         Ok(true)
     }
+}
+
+/// Removes the whiteouts in a folder.
+pub(crate) fn remove_whiteouts(walker: &mut Walker, path: &[u8]) -> Result<(), Error> {
+    let parts = components(path).unwrap_or_default();
+    let Reached::Folder((folder, _)) = walker.walk(&parts, None)? else {
+        return Ok(());
+    };
+    let failed = |e| Error::file("remove a needless whiteout in", path)(e);
+    for name in list(folder.as_fd(), path)? {
+        let found = stat(folder.as_fd(), &name).map_err(failed)?;
+        if found.is_some_and(|found| is_whiteout(&found)) {
+            rustix::fs::unlinkat(&folder, name.as_slice(), AtFlags::empty()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -49,6 +49,8 @@ pub(super) struct Known<'a> {
     pub(super) folders: BTreeMap<Vec<u8>, Folder>,
     /// Opaque folders; `false`: the mark could not be set, or would not be heeded.
     opaque: BTreeMap<Vec<u8>, bool>,
+    /// Folders in which something was whited out.
+    whiteouts: BTreeMap<Vec<u8>, ()>,
     /// Hard links to what only a lower layer can have. An empty file holds each one's place.
     pub(super) lower_links: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) aside: Option<AsideWriter<&'a File>>,
@@ -60,6 +62,7 @@ impl<'a> Known<'a> {
         Self {
             folders: BTreeMap::new(),
             opaque: BTreeMap::new(),
+            whiteouts: BTreeMap::new(),
             lower_links: BTreeMap::new(),
             aside,
             bytes: 0,
@@ -91,10 +94,35 @@ impl<'a> Known<'a> {
         Ok(())
     }
 
+    pub(super) fn whiteout_in(&mut self, folder: &[u8]) -> Result<(), Error> {
+        match self.whiteouts.insert(folder.to_vec(), ()) {
+            None => self.count(folder),
+            Some(()) => Ok(()),
+        }
+    }
+
+    /// Whether whiteouts in a folder have nothing to hide.
+    pub(super) fn hides_all(&self, folder: &[u8]) -> bool {
+        self.opaque.contains_key(folder) || self.is_hidden(folder)
+    }
+
+    pub(super) fn is_marked(&self, folder: &[u8]) -> bool {
+        self.opaque.contains_key(folder)
+    }
+
+    /// Nothing below a folder is whited out any more.
+    pub(super) fn no_whiteouts_in(&mut self, folder: &[u8]) {
+        if folder.is_empty() {
+            self.whiteouts.clear();
+        }
+        remove_tree(&mut self.whiteouts, folder);
+    }
+
     /// A path was removed, with all below it.
     pub(super) fn gone(&mut self, path: &[u8]) -> Result<(), Error> {
         let mut freed = remove_tree(&mut self.folders, path);
         freed += remove_tree(&mut self.opaque, path);
+        freed += remove_tree(&mut self.whiteouts, path);
         freed += remove_tree(&mut self.lower_links, path);
         self.bytes = self.bytes.saturating_sub(freed);
         match &mut self.aside {
@@ -187,6 +215,7 @@ impl<'a> Known<'a> {
                 .into_iter()
                 .filter_map(|(path, marked)| (!marked).then_some(path))
                 .collect(),
+            whiteout_dirs: self.whiteouts.into_keys().collect(),
             attributes: Vec::new(),
         };
         let attributes = |folder| match folder {

@@ -17,6 +17,7 @@ use crate::walk::{Reached, Walker, components, join};
 use crate::{Error, Limits, Options, Ownership, Target};
 
 pub(crate) use attributes::{FolderAttributes, set_folders};
+pub(crate) use hiding::remove_whiteouts;
 use known::{DEFAULT, Known};
 
 const BUFFER: usize = 128 << 10;
@@ -38,6 +39,8 @@ pub struct NeedsLower {
     /// merges whatever it says, and all on a file system without extended attributes of users (tmpfs before Linux 6.6, NFS
     /// before 5.9).
     pub opaque_dirs: Vec<Vec<u8>>,
+    /// Folders with whiteouts: where the layers below have no such folder, they would show, as names of nothing.
+    pub whiteout_dirs: Vec<Vec<u8>>,
     /// The folders' attributes, set last: they may forbid what has to be done before.
     pub(crate) attributes: Vec<(Vec<u8>, FolderAttributes)>,
 }
@@ -45,7 +48,10 @@ pub struct NeedsLower {
 impl NeedsLower {
     /// Whether the layer stands by itself.
     pub fn is_empty(&self) -> bool {
-        self.implicit_dirs.is_empty() && self.lower_links.is_empty() && self.opaque_dirs.is_empty()
+        self.implicit_dirs.is_empty()
+            && self.lower_links.is_empty()
+            && self.opaque_dirs.is_empty()
+            && self.whiteout_dirs.is_empty()
     }
 }
 

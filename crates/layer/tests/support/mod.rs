@@ -1,5 +1,13 @@
 //! Tars written byte by byte, so that they can be as wrong as wanted; and a place to unpack them in.
 
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test uses some of it"
+)]
+
+pub mod stack;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -12,6 +20,7 @@ use minidock_layer::{Expect, Limits, Options, Ownership, Target, Unpacked};
 pub struct Tar {
     bytes: Vec<u8>,
     mtime: i64,
+    owner: (u32, u32),
 }
 
 pub fn fix_checksum(header: &mut [u8]) {
@@ -25,7 +34,14 @@ impl Tar {
         Self {
             bytes: Vec::new(),
             mtime: 1_600_000_000,
+            owner: (0, 0),
         }
+    }
+
+    /// Owner of the next entry.
+    pub fn owner(mut self, owner: (u32, u32)) -> Self {
+        self.owner = owner;
+        self
     }
 
     pub fn mtime(mut self, mtime: i64) -> Self {
@@ -36,6 +52,7 @@ impl Tar {
     fn entry(mut self, kind: u8, name: &str, link: &str, mode: u32, data: &[u8]) -> Self {
         let time = self.mtime;
         self.mtime = 1_600_000_000;
+        let owner = std::mem::take(&mut self.owner);
         let mut fields: Vec<(&str, String)> = Vec::new();
         if name.len() > 100 {
             fields.push(("path", name.to_owned()));
@@ -54,8 +71,14 @@ impl Tar {
         let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
         put(0, &name.as_bytes()[..name.len().min(100)]);
         put(100, format!("{mode:07o}\0").as_bytes());
-        put(108, b"0000000\0");
-        put(116, b"0000000\0");
+        let id = |id: u32| {
+            let mut field = [0_u8; 8];
+            field[0] = 0x80;
+            field[4..].copy_from_slice(&id.to_be_bytes());
+            field
+        };
+        put(108, &id(owner.0));
+        put(116, &id(owner.1));
         put(124, format!("{:011o}\0", data.len()).as_bytes());
         put(
             136,
@@ -72,23 +95,29 @@ impl Tar {
     }
 
     pub fn pax(self, fields: &[(&str, &str)]) -> Self {
-        let mut data = Vec::new();
-        for (key, value) in fields {
-            let rest = key.len() + value.len() + 3;
-            let mut length = rest + 1;
-            while length != rest + length.to_string().len() {
-                length = rest + length.to_string().len();
-            }
-            writeln!(data, "{length} {key}={value}").unwrap();
-        }
-        self.pax_raw(&data)
+        let fields: Vec<(&str, &[u8])> = fields.iter().map(|(k, v)| (*k, v.as_bytes())).collect();
+        self.pax_bytes(&fields)
     }
 
-    pub fn pax_raw(mut self, data: &[u8]) -> Self {
-        let time = self.mtime;
+    pub fn pax_bytes(self, fields: &[(&str, &[u8])]) -> Self {
+        self.extension(b'x', &pax_records(fields))
+    }
+
+    pub fn pax_raw(self, data: &[u8]) -> Self {
+        self.extension(b'x', data)
+    }
+
+    pub fn global(self, fields: &[(&str, &[u8])]) -> Self {
+        self.extension(b'g', &pax_records(fields))
+    }
+
+    /// A header that speaks of the next entry.
+    pub fn extension(mut self, kind: u8, data: &[u8]) -> Self {
+        let (time, owner) = (self.mtime, self.owner);
         self.mtime = 1_600_000_000;
-        let mut tar = self.entry(b'x', "PaxHeaders/x", "", 0o644, data);
-        tar.mtime = time;
+        self.owner = (0, 0);
+        let mut tar = self.entry(kind, "PaxHeaders/x", "", 0o644, data);
+        (tar.mtime, tar.owner) = (time, owner);
         tar
     }
 
@@ -113,13 +142,53 @@ impl Tar {
     }
 
     pub fn fifo(self, name: &str) -> Self {
-        self.entry(b'6', name, "", 0o644, b"")
+        self.fifo_mode(name, 0o644)
+    }
+
+    pub fn fifo_mode(self, name: &str, mode: u32) -> Self {
+        self.entry(b'6', name, "", mode, b"")
+    }
+
+    /// A device: `3` of characters, `4` of blocks.
+    pub fn device(self, kind: u8, name: &str, major: u32, minor: u32) -> Self {
+        let start = self.bytes.len();
+        let mut tar = self.entry(kind, name, "", 0o600, b"");
+        let header = &mut tar.bytes[start..start + 512];
+        for (at, number) in [(329, major), (337, minor)] {
+            header[at] = 0x80;
+            header[at + 4..at + 8].copy_from_slice(&number.to_be_bytes());
+        }
+        fix_checksum(header);
+        tar
+    }
+
+    /// Changes the header of the last entry, which has no content.
+    pub fn patch(mut self, change: impl FnOnce(&mut [u8])) -> Self {
+        let start = self.bytes.len() - 512;
+        change(&mut self.bytes[start..]);
+        fix_checksum(&mut self.bytes[start..]);
+        self
     }
 
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend([0; 1024]);
         self.bytes
     }
+}
+
+fn pax_records(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for (key, value) in fields {
+        let rest = key.len() + value.len() + 3;
+        let mut length = rest + 1;
+        while length != rest + length.to_string().len() {
+            length = rest + length.to_string().len();
+        }
+        write!(data, "{length} {key}=").unwrap();
+        data.extend_from_slice(value);
+        data.push(b'\n');
+    }
+    data
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
