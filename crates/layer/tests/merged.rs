@@ -15,7 +15,7 @@ use minidock_layer::merged::{Level, Merged, Next, Node, NodeKind, Owners};
 use minidock_layer::write::{
     ArchiveOptions, BlobWriter, Compression, TarWriter, archive, changes_to_tar,
 };
-use minidock_layer::{Error, Expect, Limits, Options, Ownership, Target};
+use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target};
 
 /// Folders of a store of one id, uppermost last.
 struct Stack {
@@ -364,7 +364,8 @@ fn layer_of(stack: &Stack) -> Vec<u8> {
     tar.finish().unwrap()
 }
 
-fn unpack(tar: &[u8], into: &Path) -> Aside {
+/// Unpacks a layer onto another, if there is one.
+fn unpack(tar: &[u8], into: &Path, below: Option<(&Path, &Aside)>) -> Aside {
     let tree = File::open(into).unwrap();
     let aside = tempfile::NamedTempFile::new().unwrap();
     let target = Target {
@@ -376,7 +377,23 @@ fn unpack(tar: &[u8], into: &Path) -> Aside {
         ownership: Ownership::Single,
         limits: Limits::default(),
     };
-    minidock_layer::unpack(tar, &Expect::default(), &target, &options).unwrap();
+    let unpacked = minidock_layer::unpack(tar, &Expect::default(), &target, &options).unwrap();
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    let lower: Vec<Lower> = below
+        .map(|(tree, records)| {
+            let mut writer = AsideWriter::new(kept.as_file()).unwrap();
+            for (path, record) in records.iter() {
+                writer.set(path, record).unwrap();
+            }
+            writer.finish().unwrap();
+            Lower::new(File::open(tree).unwrap().into(), kept.path())
+        })
+        .into_iter()
+        .collect();
+    let lower: Vec<&Lower> = lower.iter().collect();
+    let more = File::options().append(true).open(aside.path()).unwrap();
+    let needs = unpacked.needs_lower;
+    minidock_layer::complete(tree.as_fd(), Some(&more), needs, &lower, &options).unwrap();
     Aside::read(File::open(aside.path()).unwrap()).unwrap()
 }
 
@@ -390,7 +407,7 @@ fn a_layer_of_the_changes_on_top_of_the_layers_shows_what_the_container_saw() {
     fs::rename(stack.path(0), &base).unwrap();
     again.asides[0] = stack.asides[0].clone();
     let layer = again.layer(&[]);
-    again.asides[1] = unpack(&tar, &layer);
+    again.asides[1] = unpack(&tar, &layer, Some((&base, &again.asides[0])));
     let mut expected = {
         fs::rename(&base, stack.path(0)).unwrap();
         let lines = all(&stack.view(0));
@@ -572,7 +589,7 @@ fn an_archive_unpacked_is_what_was_archived() {
     assert!(tar.len() < 1 << 20, "holes were written out: {}", tar.len());
     let mut again = Stack::new();
     let layer = again.layer(&[]);
-    again.asides[0] = unpack(&tar, &layer);
+    again.asides[0] = unpack(&tar, &layer, None);
     assert_eq!(facts(&again.view(0)), facts(&stack.view(0)));
     let sparse = File::open(layer.join("sparse")).unwrap();
     let mut middle = [0; 8];
