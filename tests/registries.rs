@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use crate::support::{Context, DockerRegistry, Output, fixtures, scenarios};
+use crate::support::{Context, DockerRegistry, Output, fixtures, layout_manifest, scenarios};
 
 scenarios!(
     a_short_name_is_searched_for_in_order,
     plain_http_is_for_loopback_and_for_registries_that_are_called_insecure,
     a_damaged_file_is_named,
+    a_repository_can_be_looked_at_without_pulling,
 );
 
 fn conf(cx: &Context, text: &str) {
@@ -110,4 +111,33 @@ fn a_damaged_file_is_named(cx: &Context) {
     // What needs no registry is not stopped by it.
     cx.load_busybox();
     cx.run(["run", "--rm", "busybox", "true"]).silent_ok();
+}
+
+fn a_repository_can_be_looked_at_without_pulling(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let app = registry.push(&fixtures().join("app"), "app:1");
+    registry.push(&fixtures().join("busybox"), "app:2-old");
+    let multi = registry.push(&fixtures().join("multi"), "multi:1");
+    let repository = app.trim_end_matches(":1");
+    assert_eq!(cx.run(["tags", repository]).silent_ok(), "1\n2-old\n");
+    assert!(cx.run(["tags", &app]).error(125).contains("without tag"));
+    let none = cx.run(["tags", &format!("{}/none", registry.host)]);
+    assert!(
+        none.error(1).contains("the repository does not exist"),
+        "{none}"
+    );
+
+    let shown = cx.run(["manifest", "inspect", &multi]);
+    let shown: serde_json::Value = serde_json::from_str(shown.silent_ok()).unwrap();
+    assert_eq!(shown["manifests"].as_array().unwrap().len(), 3, "{shown}");
+    let verbose = cx.run(["manifest", "inspect", "-v", &app]);
+    let verbose: serde_json::Value = serde_json::from_str(verbose.silent_ok()).unwrap();
+    assert_eq!(
+        verbose["Digest"],
+        layout_manifest(&fixtures().join("app")).as_str()
+    );
+    assert_eq!(verbose["Manifest"]["layers"].as_array().unwrap().len(), 2);
+    assert!(!cx.root().exists(), "looking makes no store");
 }

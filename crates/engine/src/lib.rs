@@ -41,6 +41,7 @@ pub use minidock_oci as oci;
 pub use minidock_pull::archive::Loaded;
 pub use minidock_pull::{
     Arrival, Credential, Credentials, Event, Kept, PullOptions, Pulled, Pushed, Registries,
+    remote_document, remote_tags,
 };
 pub use minidock_store::{
     CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,

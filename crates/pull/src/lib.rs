@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
+//! | `remote` | looking at a repository without bringing anything |
 //! | `push`, `upload` | from the store to a repository; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
@@ -46,6 +47,7 @@ mod http;
 mod manifest;
 mod push;
 mod registries;
+mod remote;
 mod retry;
 mod upload;
 
@@ -61,6 +63,7 @@ pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
 pub use push::{Pushed, push};
 pub use registries::{Endpoint, Registries};
+pub use remote::{RemoteImage, remote_document, remote_image, remote_tags};
 pub use retry::RetryPolicy;
 
 use http::{Ask, Registry, Subject};
@@ -226,31 +229,50 @@ pub fn pull(
     options: &PullOptions,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Pulled, Error> {
+    block_on(async {
+        at_places(reference, options, events, async |registry| {
+            pull_from(store, registry, reference, options).await
+        })
+        .await
+    })
+}
+
+/// Runs to the end. Waits for the threads that make files: when this returns, nothing is being written any more.
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    let result = runtime.block_on(async {
-        let mut places = options.registries.endpoints(reference)?;
-        let own = places.pop();
-        for mirror in places {
-            match pull_from(store, &mirror, reference, &hasty(options), events).await {
-                // What the store or the image itself is to blame for is no better elsewhere.
-                Err(error) if error.is_of_the_registry() => events(Event::MirrorFailed {
-                    mirror: mirror.host,
-                    why: error.to_string(),
-                }),
-                result => return result,
-            }
-        }
-        match own {
-            Some(own) => pull_from(store, &own, reference, options, events).await,
-            None => Err(Error::NotFound(reference.familiar())),
-        }
-    });
-    // Waits for the threads that make files: when this function returns, nothing is being written any more.
+    let result = runtime.block_on(work);
     drop(runtime);
     result
+}
+
+/// Does something with a repository at the first of its places that can do it: mirrors first.
+async fn at_places<T>(
+    reference: &Reference,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+    act: impl AsyncFn(&Registry<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let subject = || Subject::Image(reference.clone());
+    let mut places = options.registries.endpoints(reference)?;
+    let own = places.pop();
+    for mirror in places {
+        let registry = Registry::new(&mirror, subject(), &hasty(options), events)?;
+        match act(&registry).await {
+            // What the store or the image itself is to blame for is no better elsewhere.
+            Err(error) if error.is_of_the_registry() => events(Event::MirrorFailed {
+                mirror: mirror.host,
+                why: error.to_string(),
+            }),
+            result => return result,
+        }
+    }
+    match own {
+        Some(own) => act(&Registry::new(&own, subject(), options, events)?).await,
+        None => Err(Error::NotFound(reference.familiar())),
+    }
 }
 
 /// Mirrors are asked once: others can do what they cannot.
@@ -263,25 +285,23 @@ fn hasty(options: &PullOptions) -> PullOptions {
 
 async fn pull_from(
     store: &Store,
-    endpoint: &Endpoint,
+    registry: &Registry<'_>,
     reference: &Reference,
     options: &PullOptions,
-    events: &(dyn Fn(Event) + Sync),
 ) -> Result<Pulled, Error> {
-    let subject = Subject::Image(reference.clone());
-    let registry = Registry::new(endpoint, subject, options, events)?;
-    if let Some(pulled) = up_to_date(store, &registry, reference, options).await? {
-        events(Event::Resolved {
+    let resolved = |registry: &Registry<'_>| {
+        registry.event(Event::Resolved {
             reference: reference.clone(),
         });
+    };
+    if let Some(pulled) = up_to_date(store, registry, reference, options).await? {
+        resolved(registry);
         return Ok(pulled);
     }
     let platform = options.platform.clone().unwrap_or_else(Platform::host);
-    let resolved = manifest::resolve(&registry, reference, &platform).await?;
-    events(Event::Resolved {
-        reference: reference.clone(),
-    });
-    bring(store, &registry, reference, options, resolved).await
+    let found = manifest::resolve(registry, reference, &platform).await?;
+    resolved(registry);
+    bring(store, registry, reference, options, found).await
 }
 
 /// Checks a login with its registry, and keeps it.
@@ -294,11 +314,7 @@ pub fn login(
     options: &PullOptions,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Kept, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
-    runtime.block_on(async {
+    block_on(async {
         let endpoint = options.registries.registry(registry);
         let at = Registry::new(&endpoint, Subject::Registry, options, events)?;
         // Not what is known already: this one.

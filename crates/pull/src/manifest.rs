@@ -111,7 +111,7 @@ fn missing(error: Error, reference: &Reference) -> Error {
     }
 }
 
-async fn fetch(
+pub async fn fetch(
     registry: &Registry<'_>,
     reference: &Reference,
     wanted: &str,

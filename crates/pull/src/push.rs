@@ -17,7 +17,7 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::http::{Ask, Registry, Subject};
 use crate::upload::{Content, Part};
-use crate::{Arrival, Error, Event, PullOptions, manifest};
+use crate::{Arrival, Error, Event, PullOptions, block_on, manifest};
 
 /// Bytes of a chunk where a registry takes no larger bodies: what registries behind small proxies take, and no less than
 /// object stores want.
@@ -67,11 +67,7 @@ pub fn push(
     };
     let document = store.read_blob(&record.manifest, MAX_MANIFEST_SIZE)?;
     let blobs = blobs(store, &record, &document)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
-    runtime.block_on(async {
+    block_on(async {
         let places = options.registries.endpoints(reference)?;
         let own = places.into_iter().find(|place| !place.mirror);
         let own = own.ok_or_else(|| Error::NotInStore(reference.familiar()))?;

@@ -13,6 +13,7 @@ mod login;
 mod ps;
 mod pull;
 mod push;
+mod remote;
 mod rm;
 mod rmi;
 mod run;
@@ -84,10 +85,15 @@ verbs! {
     Login(login::LoginArgs) => login::login,
     /// Log out from a registry
     Logout(login::LogoutArgs) => login::logout,
+    /// Look at manifests in a registry
+    #[command(subcommand)]
+    Manifest(Manifest) => Manifest::act,
     /// Remove one or more containers
     Rm(rm::RmArgs) => rm::rm,
     /// Remove one or more images
     Rmi(rmi::RmiArgs) => rmi::rmi,
+    /// List the tags of a repository in its registry
+    Tags(remote::TagsArgs) => remote::tags,
 }
 
 verbs! {
@@ -122,6 +128,13 @@ verbs! {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(rmi::RmiArgs) => rmi::rmi,
+}
+
+verbs! {
+    /// `minidock manifest …`
+    Manifest:
+    /// Display an image's manifest or index, as its registry has it
+    Inspect(remote::ManifestInspectArgs) => remote::manifest_inspect,
 }
 
 verbs! {

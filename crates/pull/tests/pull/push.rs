@@ -14,6 +14,8 @@ fn large() -> Image {
 /// A world whose store has an image under `app:1`, and whose registry has nothing any more.
 fn world(from: Registry, image: &Image) -> World {
     let mut world = World::new(Registry::start());
+    // One after the other, so that faults meet the upload that they are planned for.
+    world.options.max_concurrent = 1;
     world.registry.put("app", "1", image);
     let reference = world.reference("app:1");
     world.pull_and(&reference, &|_| {}).unwrap();
