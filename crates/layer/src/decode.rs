@@ -8,7 +8,31 @@ use crate::Error;
 const MAX_WINDOW_LOG: u32 = 27;
 
 /// Longest magic that is told apart, in bytes.
-const MAGIC: usize = 6;
+pub const MAGIC: usize = 6;
+
+/// Whether [`decompress`] would do more than pass on what begins like this, or refuse it.
+pub fn is_compressed(start: &[u8]) -> bool {
+    !matches!(kind(start), Ok(Kind::None))
+}
+
+/// How something is compressed.
+enum Kind {
+    None,
+    Gzip,
+    Zstd,
+}
+
+fn kind(magic: &[u8]) -> Result<Kind, Error> {
+    Ok(match magic {
+        [0x1f, 0x8b, ..] => Kind::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Kind::Zstd,
+        // Skippable frames may come before the first real one.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Kind::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(Error::UnsupportedCompression("xz")),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => return Err(Error::UnsupportedCompression("bzip2")),
+        _ => Kind::None,
+    })
+}
 
 /// Decompresses gzip (all members), zstd (all frames) or nothing.
 ///
@@ -21,28 +45,48 @@ pub fn decompress<'r>(
     let mut magic = [0; MAGIC];
     let have = read_full(&mut reader, &mut magic).map_err(Error::Read)?;
     let reader = io::Cursor::new(magic).take(have as u64).chain(reader);
-    Ok(match &magic[..have] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd_decoder(reader)?,
-        // Skippable frames may come before the first real one.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd_decoder(reader)?,
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(Error::UnsupportedCompression("xz")),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => return Err(Error::UnsupportedCompression("bzip2")),
-        _ => Box::new(reader),
-    })
+    Ok(Box::new(Decoder::new(&magic[..have], reader)?))
 }
 
-fn zstd_decoder<'r>(reader: impl BufRead + Send + 'r) -> Result<Box<dyn Read + Send + 'r>, Error> {
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(reader).map_err(Error::Compression)?;
-    decoder
-        .window_log_max(MAX_WINDOW_LOG)
-        .map_err(Error::Compression)?;
-    Ok(Box::new(decoder))
+/// Decompresses as it is read.
+pub enum Decoder<R: BufRead> {
+    /// Nothing to do.
+    None(R),
+    /// All members.
+    Gzip(Box<flate2::bufread::MultiGzDecoder<R>>),
+    /// All frames.
+    Zstd(zstd::Decoder<'static, R>),
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// A decoder for what begins with `magic` (six bytes, if there are as many), which `reader` still has to bring.
+    pub fn new(magic: &[u8], reader: R) -> Result<Self, Error> {
+        Ok(match kind(magic)? {
+            Kind::None => Self::None(reader),
+            Kind::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
+            Kind::Zstd => {
+                let decoder = zstd::Decoder::with_buffer(reader);
+                let mut decoder = decoder.map_err(Error::Compression)?;
+                let window = decoder.window_log_max(MAX_WINDOW_LOG);
+                window.map_err(Error::Compression)?;
+                Self::Zstd(decoder)
+            }
+        })
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::None(reader) => reader.read(buffer),
+            Self::Gzip(reader) => reader.read(buffer),
+            Self::Zstd(reader) => reader.read(buffer),
+        }
+    }
 }
 
 /// Reads until the buffer is full or the input ends.
-pub fn read_full(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     while have < buffer.len() {
         match input.read(&mut buffer[have..]) {

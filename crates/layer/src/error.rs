@@ -161,14 +161,14 @@ impl Error {
         }
     }
 
-    pub(crate) fn file(
+    /// The text is only made when there is an error: this is called for every file.
+    pub(crate) fn file<'p>(
         operation: &'static str,
-        path: &[u8],
-    ) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let path = String::from_utf8_lossy(path).into_owned();
+        path: &'p [u8],
+    ) -> impl FnOnce(rustix::io::Errno) -> Self + 'p {
         move |e| Self::File {
             operation,
-            path,
+            path: String::from_utf8_lossy(path).into_owned(),
             source: e.into(),
         }
     }

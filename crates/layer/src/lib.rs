@@ -12,16 +12,18 @@
 //! outside can be reached whatever an entry is called (`walk`). `..` in an entry's name is refused.
 //!
 //! # Pipeline
-//! One thread reads and inflates, one hashes the result and makes the files; they share a few recycled buffers, so memory
-//! is bounded whatever the layer's size.
+//! One thread reads and inflates, one hashes and keeps the blob, one makes the files; they share a few recycled buffers, so
+//! memory is bounded whatever the layer's size.
 
 pub mod aside;
+mod buffers;
 pub mod change;
 mod compare;
 mod complete;
 mod decode;
 mod error;
 mod extract;
+mod hashing;
 mod lookup;
 pub mod merged;
 mod pipeline;

@@ -1,45 +1,52 @@
-//! Two threads and a few buffers: read, hash and inflate on one; hash and make files on the other.
+//! Three threads and a few buffers: one reads and inflates, one hashes and keeps the blob, one makes the files.
+//!
+//! Inflating gzip takes the longest and depends on nothing but its input, so its thread does nothing else; the system shares
+//! the other processors among the other two. Buffers are handed on, never copied, and go back to where they came from
+//! when the last thread is done with them: their number bounds the memory, and waiting for one is what slows down a
+//! thread that is ahead.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::ScopedJoinHandle;
 
-use minidock_oci::{Algorithm, DiffId, Digest, Hasher};
-
-use crate::decode::{decompress, read_full};
+use crate::buffers::{Buffer, Buffers, Bytes};
+use crate::decode::{Decoder, MAGIC, is_compressed, read_full};
 use crate::extract::Extractor;
+use crate::hashing::{Hashed, Work, hash};
 use crate::tar_reader::TarReader;
-use crate::{Error, Expect, Identified, Options, Target, Unpacked};
+use crate::{Error, Expect, Identified, Limits, Options, Target, Unpacked};
 
-const CHUNK: usize = 256 << 10;
-const CHUNKS: usize = 8;
-/// Bytes read from the source at a time.
-const READ: usize = 128 << 10;
-
-/// What the two threads know of each other.
+/// What the threads know of each other.
 #[derive(Debug, Default)]
 struct Watch {
     /// Bytes read from the source so far.
     size: AtomicU64,
-    /// The files cannot be made: nothing that the source may still bring matters.
+    /// The files cannot be made, or the blob not be kept: nothing that the source may still bring matters.
     stop: AtomicBool,
 }
 
-/// Counts, hashes, bounds and keeps the bytes as they come.
+/// Reads, counts and bounds the bytes as they come, and sends them on once they were used.
 struct Source<'a, R> {
     input: R,
-    keep: Option<&'a File>,
-    hasher: Hasher,
+    buffers: &'a Buffers,
+    current: Option<Buffer>,
+    at: usize,
     size: u64,
     limit: Option<u64>,
     watch: &'a Watch,
+    hashing: Sender<Work>,
     failed: Option<Error>,
 }
 
-impl<R: Read> Read for Source<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(buffer)?;
+impl<R: Read> Source<'_, R> {
+    /// Fills the next buffer; an empty one means the end.
+    fn next(&mut self) -> io::Result<Buffer> {
+        let mut buffer = self.buffers.take();
+        let n = read_full(&mut self.input, buffer.room())?;
+        buffer.filled(n);
         self.size += n as u64;
         self.watch.size.store(self.size, Ordering::Relaxed);
         if self.watch.stop.load(Ordering::Relaxed) {
@@ -52,118 +59,203 @@ impl<R: Read> Read for Source<'_, R> {
             });
             return Err(io::Error::other("more bytes than promised"));
         }
-        self.hasher.update(&buffer[..n]);
-        if let Some(mut file) = self.keep {
-            file.write_all(&buffer[..n]).map_err(|e| {
-                let kind = e.kind();
-                self.failed = Some(Error::Blob(e));
-                io::Error::new(kind, "the blob cannot be kept")
-            })?;
+        Ok(buffer)
+    }
+
+    fn send(&self, work: Work) -> io::Result<()> {
+        // The other side has ended with an error, which is the one to tell.
+        let gone = |_| io::Error::other("the blob cannot be kept");
+        self.hashing.send(work).map_err(gone)
+    }
+
+    /// Takes all there is, uncompressed as it is.
+    fn pass_on(&mut self, plain: &mut Plain<'_>) -> Result<(), Error> {
+        loop {
+            let buffer = match self.current.take() {
+                Some(buffer) => buffer,
+                None => self.next().map_err(Error::Read)?,
+            };
+            if buffer.is_empty() {
+                return Ok(());
+            }
+            let bytes = Arc::new(buffer);
+            self.send(Work::Both(Arc::clone(&bytes)))
+                .map_err(Error::Read)?;
+            plain.add(bytes, self.watch)?;
         }
+    }
+
+    fn inflate(&mut self, plain: &mut Plain<'_>) -> Result<(), Error> {
+        let (hashing, buffers, watch) = (self.hashing.clone(), self.buffers, self.watch);
+        let magic = self.fill_buf().map_err(Error::Read)?;
+        let magic = magic[..magic.len().min(MAGIC)].to_vec();
+        let mut reader = Decoder::new(&magic, &mut *self)?;
+        loop {
+            let mut buffer = buffers.take();
+            let n = read_full(&mut reader, buffer.room()).map_err(Error::Compression)?;
+            buffer.filled(n);
+            if n == 0 {
+                return Ok(());
+            }
+            let bytes = Arc::new(buffer);
+            if hashing.send(Work::Plain(Arc::clone(&bytes))).is_err() {
+                return Err(Error::Read(io::Error::other("the blob cannot be kept")));
+            }
+            if !plain.add(bytes, watch)? {
+                // The other side ended with an error, which is the one to tell.
+                return Ok(());
+            }
+        }
+    }
+
+    /// What follows the compressed stream counts in the digest all the same.
+    fn drain(&mut self) -> io::Result<()> {
+        loop {
+            let n = self.fill_buf()?.len();
+            if n == 0 {
+                return Ok(());
+            }
+            self.consume(n);
+        }
+    }
+}
+
+impl<R: Read> Read for Source<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&have[..n]);
+        self.consume(n);
         Ok(n)
     }
 }
 
-/// What was learned of the stored bytes.
-struct Stored {
-    blob: Digest,
+impl<R: Read> BufRead for Source<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|b| self.at == b.len()) {
+            if let Some(used) = self.current.take()
+                && !used.is_empty()
+            {
+                self.send(Work::Stored(Arc::new(used)))?;
+            }
+            self.at = 0;
+            self.current = Some(self.next()?);
+        }
+        Ok(self.current.as_ref().map_or(&[], |b| &b[self.at..]))
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+    }
+}
+
+/// The uncompressed bytes on their way to the files; stops a bomb.
+struct Plain<'a> {
+    files: Option<Sender<Bytes>>,
+    limits: &'a Limits,
     size: u64,
 }
 
-/// Reads the source to its end, handing inflated chunks to `consume`; a consumer that wants no more (`false`) is given
-/// none, but the source is read on: its digest needs all of it.
-fn read_source<R: Read + Send>(
-    input: R,
-    keep: Option<&File>,
-    expect: &Expect<'_>,
-    watch: &Watch,
-    consume: &mut dyn FnMut(&mut dyn Read) -> Result<(), Error>,
-) -> Result<Stored, Error> {
-    let algorithm = expect.blob.map_or(Algorithm::Sha256, Digest::algorithm);
-    let mut source = Source {
-        input,
-        keep,
-        hasher: Hasher::new(algorithm),
-        size: 0,
-        limit: expect.blob_size,
-        watch,
-        failed: None,
+impl Plain<'_> {
+    /// Returns whether anybody wants more.
+    fn add(&mut self, bytes: Bytes, watch: &Watch) -> Result<bool, Error> {
+        self.size += bytes.len() as u64;
+        if self.size > self.limits.max_size {
+            return Err(Error::TooMuch {
+                what: "bytes",
+                limit: self.limits.max_size,
+            });
+        }
+        let stored = watch.size.load(Ordering::Relaxed);
+        if self.size > self.limits.ratio_free && self.size / self.limits.max_ratio > stored {
+            return Err(Error::Bomb(self.limits.max_ratio));
+        }
+        Ok(match &self.files {
+            Some(files) => files.send(bytes).is_ok(),
+            None => true,
+        })
+    }
+}
+
+/// How reading went.
+struct Reading {
+    failed: Option<Error>,
+    inflated: Result<(), Error>,
+    drained: Result<(), Error>,
+}
+
+/// Reads the source to its end. Once nobody wants files any more, it is read on: its digest needs all of it.
+fn read_source<R: Read + Send>(mut source: Source<'_, R>, mut plain: Plain<'_>) -> Reading {
+    let inflated = match source.fill_buf() {
+        Err(e) => Err(Error::Read(e)),
+        Ok(magic) if is_compressed(magic) => source.inflate(&mut plain),
+        Ok(_) => source.pass_on(&mut plain),
     };
-    let inflated = decompress(BufReader::with_capacity(READ, &mut source))
-        .and_then(|mut plain| consume(&mut *plain));
-    // What follows the compressed stream counts in the digest all the same; and where the stream is damaged, wrong bytes
-    // are the reason to tell.
+    // The files can be finished while the rest is read.
+    drop(plain);
+    // Where the stream is damaged, wrong bytes are the reason to tell.
     let drained = match (&source.failed, &inflated) {
         (None, Ok(()) | Err(Error::Compression(_) | Error::UnsupportedCompression(_))) => {
-            io::copy(&mut source, &mut io::sink())
-                .map(drop)
-                .map_err(Error::Read)
+            source.drain().map_err(Error::Read)
         }
         _ => Ok(()),
     };
-    if let Some(error) = source.failed {
+    Reading {
+        failed: source.failed,
+        inflated,
+        drained,
+    }
+}
+
+/// What comes of reading and hashing: the first reason that explains the others, or the digests.
+fn conclude(
+    read: Reading,
+    hashed: Result<Hashed, Error>,
+    expect: &Expect<'_>,
+) -> Result<Hashed, Error> {
+    if let Some(error) = read.failed {
         return Err(error);
     }
-    if let Err(error @ (Error::Bomb(_) | Error::TooMuch { .. } | Error::Read(_))) = inflated {
+    let hashed = hashed?;
+    if let Err(error @ (Error::Bomb(_) | Error::TooMuch { .. } | Error::Read(_))) = read.inflated {
         return Err(error);
     }
-    drained?;
-    let stored = Stored {
-        size: source.size,
-        blob: source.hasher.finish(),
-    };
-    check_stored(&stored, expect)?;
-    inflated?;
-    Ok(stored)
+    read.drained?;
+    hashed.check_stored(expect)?;
+    read.inflated?;
+    Ok(hashed)
 }
 
-fn check_stored(stored: &Stored, expect: &Expect<'_>) -> Result<(), Error> {
-    if let Some(expected) = expect.blob_size.filter(|s| *s != stored.size) {
-        return Err(Error::BlobSize {
-            expected,
-            actual: stored.size,
-        });
-    }
-    match expect.blob {
-        Some(expected) if *expected != stored.blob => Err(Error::BlobDigest {
-            expected: expected.clone(),
-            actual: stored.blob.clone(),
-        }),
-        _ => Ok(()),
+/// The inflated bytes as the file-making thread sees them.
+struct Chunks {
+    full: Receiver<Bytes>,
+    current: Option<Bytes>,
+    at: usize,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&have[..n]);
+        self.consume(n);
+        Ok(n)
     }
 }
 
-/// Hashes and counts the uncompressed bytes, and stops a bomb.
-struct Plain {
-    hasher: Hasher,
-    size: u64,
-}
-
-impl Plain {
-    fn new(expect: &Expect<'_>) -> Self {
-        let algorithm = expect
-            .diff_id
-            .map_or(Algorithm::Sha256, |d| d.0.algorithm());
-        Self {
-            hasher: Hasher::new(algorithm),
-            size: 0,
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.as_ref().is_none_or(|b| self.at == b.len()) {
+            self.at = 0;
+            // Given back before another is waited for.
+            drop(self.current.take());
+            self.current = self.full.recv().ok();
         }
+        Ok(self.current.as_ref().map_or(&[], |b| &b[self.at..]))
     }
 
-    fn add(&mut self, bytes: &[u8]) {
-        self.size += bytes.len() as u64;
-        self.hasher.update(bytes);
-    }
-
-    fn finish(self, expect: &Expect<'_>) -> Result<(DiffId, u64), Error> {
-        let actual = DiffId(self.hasher.finish());
-        match expect.diff_id {
-            Some(expected) if *expected != actual => Err(Error::DiffId {
-                expected: expected.clone(),
-                actual,
-            }),
-            _ => Ok((actual, self.size)),
-        }
+    fn consume(&mut self, n: usize) {
+        self.at += n;
     }
 }
 
@@ -172,63 +264,19 @@ impl Plain {
 /// # Errors
 /// When they are not what was promised, or cannot be read or decompressed.
 pub fn identify(input: impl Read + Send, expect: &Expect<'_>) -> Result<Identified, Error> {
-    let mut plain = Plain::new(expect);
-    let mut buffer = vec![0; CHUNK];
-    let stored = read_source(input, None, expect, &Watch::default(), &mut |reader| {
-        loop {
-            let n = read_full(reader, &mut buffer).map_err(Error::Compression)?;
-            if n == 0 {
-                return Ok(());
-            }
-            plain.add(&buffer[..n]);
-        }
-    })?;
-    let (diff_id, tar_size) = plain.finish(expect)?;
+    let limits = Limits {
+        max_ratio: u64::MAX,
+        max_size: u64::MAX,
+        ..Limits::default()
+    };
+    let (hashed, ()) = run(input, None, expect, &limits, None, |_| Ok(()))?;
+    let (diff_id, tar_size) = hashed.diff_id(expect)?;
     Ok(Identified {
-        blob: stored.blob,
-        blob_size: stored.size,
+        blob: hashed.blob,
+        blob_size: hashed.blob_size,
         diff_id,
         tar_size,
     })
-}
-
-/// The inflated bytes as the file-making thread sees them: hashed as they are taken.
-struct Chunks<'a> {
-    full: Receiver<Vec<u8>>,
-    empty: SyncSender<Vec<u8>>,
-    current: Vec<u8>,
-    at: usize,
-    plain: &'a mut Plain,
-}
-
-impl Chunks<'_> {
-    fn next(&mut self) -> bool {
-        let used = std::mem::take(&mut self.current);
-        if used.capacity() > 0 {
-            let _ = self.empty.try_send(used);
-        }
-        self.at = 0;
-        match self.full.recv() {
-            Ok(chunk) => {
-                self.plain.add(&chunk);
-                self.current = chunk;
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
-
-impl Read for Chunks<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.current.len() && !self.next() {
-            return Ok(0);
-        }
-        let n = buffer.len().min(self.current.len() - self.at);
-        buffer[..n].copy_from_slice(&self.current[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
-    }
 }
 
 /// Reads a layer's bytes to their end, verifies them and makes its files.
@@ -242,71 +290,25 @@ pub fn unpack(
     target: &Target<'_>,
     options: &Options,
 ) -> Result<Unpacked, Error> {
-    let (full, chunks) = sync_channel::<Vec<u8>>(CHUNKS);
-    let (empty, recycled) = sync_channel::<Vec<u8>>(CHUNKS + 2);
-    let mut plain = Plain::new(expect);
-    let limits = options.limits;
-    let keep = target.blob;
-    let shared = Watch::default();
-    let watch = &shared;
-    let (stored, made) = std::thread::scope(|scope| {
-        let inflating = std::thread::Builder::new()
-            .name("inflate".into())
-            .spawn_scoped(scope, move || {
-                read_source(input, keep, expect, watch, &mut |reader| {
-                    let mut total: u64 = 0;
-                    loop {
-                        let mut chunk = recycled.try_recv().unwrap_or_default();
-                        chunk.resize(CHUNK, 0);
-                        let n = read_full(reader, &mut chunk).map_err(Error::Compression)?;
-                        total += n as u64;
-                        if total > limits.max_size {
-                            return Err(Error::TooMuch {
-                                what: "bytes",
-                                limit: limits.max_size,
-                            });
-                        }
-                        let stored = watch.size.load(Ordering::Relaxed);
-                        if total > limits.ratio_free && total / limits.max_ratio > stored {
-                            return Err(Error::Bomb(limits.max_ratio));
-                        }
-                        if n == 0 {
-                            return Ok(());
-                        }
-                        chunk.truncate(n);
-                        // The other side ended with an error, which is the one to tell.
-                        if full.send(chunk).is_err() {
-                            return Ok(());
-                        }
-                    }
-                })
-            });
-        let made = make_files(chunks, empty, &mut plain, target, options);
-        if matches!(made, Err(Error::File { .. } | Error::TooMuch { .. })) {
-            watch.stop.store(true, Ordering::Relaxed);
-        }
-        let stored = match inflating {
-            Ok(thread) => thread.join().unwrap_or_else(|_| {
-                Err(Error::Read(io::Error::other(
-                    "the inflating thread panicked",
-                )))
-            }),
-            Err(e) => Err(Error::Read(e)),
-        };
-        (stored, made)
-    });
-    // Bytes that are not the promised ones explain whatever else went wrong with them.
-    let (stored, made) = match (stored, made) {
-        (Err(e @ (Error::BlobDigest { .. } | Error::BlobSize { .. } | Error::Blob(_))), _)
-        | (_, Err(e @ (Error::File { .. } | Error::TooMuch { .. })))
-        | (Err(e), _)
-        | (_, Err(e)) => return Err(e),
-        (Ok(stored), Ok(made)) => (stored, made),
-    };
-    let (diff_id, tar_size) = plain.finish(expect)?;
+    let (full, chunks) = channel();
+    let (hashed, made) = run(
+        input,
+        target.blob,
+        expect,
+        &options.limits,
+        Some(full),
+        |watch| {
+            let made = make_files(chunks, target, options);
+            if matches!(made, Err(Error::File { .. } | Error::TooMuch { .. })) {
+                watch.stop.store(true, Ordering::Relaxed);
+            }
+            made
+        },
+    )?;
+    let (diff_id, tar_size) = hashed.diff_id(expect)?;
     Ok(Unpacked {
-        blob: stored.blob,
-        blob_size: stored.size,
+        blob: hashed.blob,
+        blob_size: hashed.blob_size,
         diff_id,
         tar_size,
         content_size: made.content_size,
@@ -314,6 +316,62 @@ pub fn unpack(
         root_seen: made.root_seen,
         needs_lower: made.needs_lower,
     })
+}
+
+/// Reads on the calling thread, hashes on another and does `make` on a third.
+fn run<T: Send>(
+    input: impl Read + Send,
+    keep: Option<&File>,
+    expect: &Expect<'_>,
+    limits: &Limits,
+    files: Option<Sender<Bytes>>,
+    make: impl FnOnce(&Watch) -> Result<T, Error> + Send,
+) -> Result<(Hashed, T), Error> {
+    let watch = &Watch::default();
+    let buffers = Buffers::new();
+    let (hashing, work) = channel();
+    let (hashed, made) = std::thread::scope(|scope| {
+        let spawn = |name: &str| std::thread::Builder::new().name(name.into());
+        let hasher = spawn("hash").spawn_scoped(scope, move || {
+            let result = hash(&work, keep, expect);
+            if result.is_err() {
+                watch.stop.store(true, Ordering::Relaxed);
+            }
+            result
+        });
+        let maker = spawn("files").spawn_scoped(scope, move || make(watch));
+        let source = Source {
+            input,
+            buffers: &buffers,
+            current: None,
+            at: 0,
+            size: 0,
+            limit: expect.blob_size,
+            watch,
+            hashing,
+            failed: None,
+        };
+        let plain = Plain {
+            files,
+            limits,
+            size: 0,
+        };
+        let read = read_source(source, plain);
+        (conclude(read, join(hasher), expect), join(maker))
+    });
+    // Bytes that are not the promised ones explain whatever else went wrong with them.
+    match (hashed, made) {
+        (Err(e @ (Error::BlobDigest { .. } | Error::BlobSize { .. } | Error::Blob(_))), _)
+        | (_, Err(e @ (Error::File { .. } | Error::TooMuch { .. })))
+        | (Err(e), _)
+        | (_, Err(e)) => Err(e),
+        (Ok(hashed), Ok(made)) => Ok((hashed, made)),
+    }
+}
+
+fn join<T>(thread: io::Result<ScopedJoinHandle<'_, Result<T, Error>>>) -> Result<T, Error> {
+    let panicked = |_| Err(Error::Read(io::Error::other("a thread panicked")));
+    thread.map_err(Error::Read)?.join().unwrap_or_else(panicked)
 }
 
 struct Made {
@@ -324,24 +382,21 @@ struct Made {
 }
 
 fn make_files(
-    full: Receiver<Vec<u8>>,
-    empty: SyncSender<Vec<u8>>,
-    plain: &mut Plain,
+    full: Receiver<Bytes>,
     target: &Target<'_>,
     options: &Options,
 ) -> Result<Made, Error> {
     let mut extractor = Extractor::new(target, options)?;
     let mut tar = TarReader::new(Chunks {
         full,
-        empty,
-        current: Vec::new(),
+        current: None,
         at: 0,
-        plain,
     });
     extractor.run(&mut tar)?;
-    // Zeros and anything else after the end of the archive count in the diff_id.
-    let mut rest = tar.into_inner();
-    while rest.next() {}
+    // Zeros and anything else after the end of the archive count in the diff_id: they have to come through.
+    let rest = tar.into_inner();
+    drop(rest.current);
+    while rest.full.recv().is_ok() {}
     let (content_size, entries) = (extractor.content_size, extractor.entries);
     let (root_seen, needs_lower) = extractor.finish()?;
     Ok(Made {

@@ -58,6 +58,8 @@ pub enum Reached {
 pub struct Walker {
     root: Folder,
     cache: HashMap<Vec<u8>, Folder>,
+    /// The folder of the last entry, by its name as the archive writes it.
+    last: Option<(Vec<u8>, Folder)>,
 }
 
 impl Walker {
@@ -67,6 +69,7 @@ impl Walker {
         Ok(Self {
             root: (Rc::new(root), Rc::from(&b""[..])),
             cache: HashMap::new(),
+            last: None,
         })
     }
 
@@ -77,6 +80,20 @@ impl Walker {
     /// Forgets cached folders: one was removed, or a symlink changed.
     pub fn forget(&mut self) {
         self.cache.clear();
+        self.last = None;
+    }
+
+    /// The folder of the last entry, if it was written the same.
+    pub fn same_as_last(&self, raw: &[u8]) -> Option<Folder> {
+        self.last
+            .as_ref()
+            .filter(|(name, _)| name == raw)
+            .map(|(_, folder)| folder.clone())
+    }
+
+    /// Remembers where an entry went.
+    pub fn set_last(&mut self, raw: &[u8], folder: &Folder) {
+        self.last = Some((raw.to_vec(), folder.clone()));
     }
 
     /// The folder that a path names. Missing components are made by `maker`, if there is one.

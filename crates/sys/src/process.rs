@@ -60,6 +60,18 @@ fn detach() -> Result<()> {
     fd::close_all_but_stdio_and(std::os::fd::AsFd::as_fd(&null))
 }
 
+/// Sets the umask of the calling thread alone to 0. From then on the thread has a working directory and root of its own, too,
+/// which matters only to who changes them.
+///
+/// # Errors
+/// `EPERM` where a sandbox refuses unshare(2).
+pub fn clear_own_umask() -> Result<()> {
+    // SAFETY: CLONE_FS concerns no memory and no descriptors: the thread gets a copy of its umask, working directory and root.
+    check(unsafe { libc::unshare(libc::CLONE_FS) }.into())?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
 /// What a child process came to.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {

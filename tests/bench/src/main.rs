@@ -34,8 +34,10 @@ use world::World;
 /// An error is for the reader of the report.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+type Group = fn(&World) -> Result<()>;
+
 /// Name, what it compares, how.
-const GROUPS: [(&str, &str, fn(&World) -> Result<()>); 6] = [
+const GROUPS: [(&str, &str, Group); 6] = [
     (
         "unpack",
         "one layer of 540 MB: gzip, zstd, plain; a Debian base",

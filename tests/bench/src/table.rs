@@ -5,8 +5,8 @@ use crate::measure::{Cost, Spread};
 /// The head of a group's table.
 pub fn head() {
     println!(
-        "  {:44} {:>22} {:>7}   {}",
-        "", "ratio (least-most)", "limit", "median seconds (processor seconds)"
+        "  {:44} {:>22} {:>7}   median seconds (processor seconds)",
+        "", "ratio (least-most)", "limit"
     );
 }
 

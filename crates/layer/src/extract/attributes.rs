@@ -20,6 +20,40 @@ pub(crate) struct FolderAttributes {
     pub(crate) mtime: (i64, u32),
 }
 
+/// How a new file gets its mode: from its creation, which costs nothing, where the file system and our umask let it.
+#[derive(Debug)]
+pub(super) struct Modes {
+    /// Whether a file has the mode that it was created with; `None` until the first one shows it. An access control list
+    /// on the store's folder, inherited by all below, could interfere.
+    exact: Option<bool>,
+}
+
+impl Modes {
+    /// Takes the umask of the calling thread, which is to make all files.
+    pub(super) fn new() -> Self {
+        let free = minidock_sys::process::clear_own_umask().is_ok();
+        Self {
+            exact: (!free).then_some(false),
+        }
+    }
+
+    /// Setuid and setgid come later: writing and changing the owner clear them.
+    pub(super) fn at_creation(&self, wanted: u32) -> Mode {
+        if self.exact == Some(false) {
+            return Mode::from_raw_mode(0o600);
+        }
+        Mode::from_raw_mode(wanted & 0o1777)
+    }
+
+    /// Whether a file created with `mode` has the wanted one.
+    pub(super) fn is_right(&mut self, file: &File, mode: Mode, wanted: u32) -> bool {
+        let exact = *self.exact.get_or_insert_with(|| {
+            rustix::fs::fstat(file).is_ok_and(|s| s.st_mode & 0o7777 == mode.as_raw_mode())
+        });
+        exact && mode.as_raw_mode() == wanted
+    }
+}
+
 impl Extractor<'_> {
     /// Owner, attributes and time of what has no descriptor.
     pub(super) fn own_and_date(

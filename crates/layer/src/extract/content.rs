@@ -1,7 +1,7 @@
 //! Making files, links and devices.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -22,20 +22,27 @@ impl Extractor<'_> {
         name: &[u8],
         path: &[u8],
         entry: &Entry,
-        hides: bool,
     ) -> Result<(), Error> {
-        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700)) {
+        let make = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o700));
+        match make() {
             Ok(()) => {}
-            // An entry sets all attributes: what an earlier one of the folder gave goes.
             Err(Errno::EXIST) => {
-                if matches!(self.known.folders.get(path), Some(Folder::Entry(_))) {
-                    clear_xattrs(parent, name, path)?;
+                let hides = self.clear(parent, name, entry.kind, path)?;
+                match make() {
+                    Ok(()) => {}
+                    // An entry sets all attributes: what an earlier one of the folder gave goes.
+                    Err(Errno::EXIST) => {
+                        if matches!(self.known.folders.get(path), Some(Folder::Entry(_))) {
+                            clear_xattrs(parent, name, path)?;
+                        }
+                    }
+                    Err(e) => return Err(Error::file("create the folder", path)(e)),
+                }
+                if hides {
+                    self.known.make_opaque(parent, name, path)?;
                 }
             }
             Err(e) => return Err(Error::file("create the folder", path)(e)),
-        }
-        if hides {
-            self.known.make_opaque(parent, name, path)?;
         }
         let attributes = FolderAttributes {
             mode: entry.mode,
@@ -45,7 +52,28 @@ impl Extractor<'_> {
         self.own(parent, name, path, entry, None)
     }
 
-    pub(super) fn file<R: Read>(
+    pub(super) fn symlink(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        if entry.link.is_empty() {
+            return Err(Error::entry(&entry.path, "is a symlink to nowhere"));
+        }
+        let make = || rustix::fs::symlinkat(entry.link.as_slice(), parent, name);
+        let made = match make() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, name, entry.kind, path)?;
+                make()
+            }
+            result => result,
+        };
+        made.map_err(Error::file("create the symlink", path))
+    }
+
+    pub(super) fn file<R: BufRead>(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
@@ -55,59 +83,33 @@ impl Extractor<'_> {
     ) -> Result<(), Error> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600))
-            .map_err(Error::file("create", path))?;
-        let mut file = File::from(fd);
-        let failed = |operation| {
-            let path = String::from_utf8_lossy(path).into_owned();
-            move |source| Error::File {
-                operation,
-                path,
-                source,
-            }
+        let mode = match entry.xattrs.as_slice() {
+            [] => self.modes.at_creation(entry.mode),
+            // Setting them takes the right to write, which the mode may not give.
+            _ => Mode::from_raw_mode(0o600),
         };
-        match &entry.sparse {
-            None => loop {
-                let n = tar.read_data(&mut self.buffer)?;
-                if n == 0 {
-                    break;
-                }
-                file.write_all(&self.buffer[..n]).map_err(failed("write"))?;
-            },
-            Some(extents) => {
-                use std::os::unix::fs::FileExt;
-                for &(offset, length) in extents {
-                    let mut at = offset;
-                    let mut left = length;
-                    while left > 0 {
-                        let want = self
-                            .buffer
-                            .len()
-                            .min(usize::try_from(left).unwrap_or(usize::MAX));
-                        let n = tar.read_data(&mut self.buffer[..want])?;
-                        if n == 0 {
-                            return Err(Error::entry(
-                                &entry.path,
-                                "has a sparse map that does not fit its data",
-                            ));
-                        }
-                        file.write_all_at(&self.buffer[..n], at)
-                            .map_err(failed("write"))?;
-                        at += n as u64;
-                        left -= n as u64;
-                    }
-                }
-                file.set_len(entry.size)
-                    .map_err(failed("set the size of"))?;
+        let make = || rustix::fs::openat(parent, name, flags, mode);
+        let made = match make() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, name, entry.kind, path)?;
+                make()
             }
+            result => result,
+        };
+        let mut file = File::from(made.map_err(Error::file("create", path))?);
+        match &entry.sparse {
+            None => write_all(&mut file, path, tar)?,
+            Some(extents) => write_extents(&file, path, entry, extents, tar)?,
         }
         self.content_size = self.content_size.saturating_add(entry.size);
         let io = |operation| Error::file(operation, path);
         let told = self.give(path, entry, |uid, gid| rustix::fs::fchown(&file, uid, gid))?;
         // After chown, which clears setuid and setgid, and before the mode may forbid writing.
         let unset = self.set_xattrs(&file, path, entry)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
-            .map_err(io("change the mode of"))?;
+        if !self.modes.is_right(&file, mode, entry.mode) {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
+                .map_err(io("change the mode of"))?;
+        }
         rustix::fs::futimens(&file, &times(entry.mtime)).map_err(io("set the time of"))?;
         self.keep_aside(path, entry, told, None, unset)
     }
@@ -263,4 +265,58 @@ fn clear_xattrs(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+fn failed(operation: &'static str, path: &[u8]) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::File {
+        operation,
+        path: String::from_utf8_lossy(path).into_owned(),
+        source,
+    }
+}
+
+/// Writes an entry's data straight from the buffer that it was inflated to.
+fn write_all<R: BufRead>(
+    file: &mut File,
+    path: &[u8],
+    tar: &mut TarReader<R>,
+) -> Result<(), Error> {
+    loop {
+        let data = tar.data(usize::MAX)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        file.write_all(data).map_err(failed("write", path))?;
+        let n = data.len();
+        tar.consume(n);
+    }
+}
+
+fn write_extents<R: BufRead>(
+    file: &File,
+    path: &[u8],
+    entry: &Entry,
+    extents: &[(u64, u64)],
+    tar: &mut TarReader<R>,
+) -> Result<(), Error> {
+    use std::os::unix::fs::FileExt;
+    for &(offset, length) in extents {
+        let mut at = offset;
+        let end = offset + length;
+        while at < end {
+            let data = tar.data(usize::try_from(end - at).unwrap_or(usize::MAX))?;
+            if data.is_empty() {
+                return Err(Error::entry(
+                    &entry.path,
+                    "has a sparse map that does not fit its data",
+                ));
+            }
+            file.write_all_at(data, at).map_err(failed("write", path))?;
+            let n = data.len();
+            at += n as u64;
+            tar.consume(n);
+        }
+    }
+    file.set_len(entry.size)
+        .map_err(failed("set the size of", path))
 }

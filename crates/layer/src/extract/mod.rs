@@ -8,19 +8,19 @@ mod content;
 mod hiding;
 mod known;
 
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::AsFd;
 
 use crate::aside::AsideWriter;
 use crate::tar_reader::{Entry, Kind, TarReader};
-use crate::walk::{Reached, Walker, components, join};
+use crate::walk::{Folder, Reached, Walker, components, join};
 use crate::{Error, Limits, Options, Ownership, Target};
 
+use attributes::Modes;
 pub(crate) use attributes::{FolderAttributes, set_folders};
 pub(crate) use hiding::remove_whiteouts;
 use known::{DEFAULT, Known};
 
-const BUFFER: usize = 128 << 10;
 /// Longest name of an entry in bytes; what programs pass to the kernel ends there as well (`PATH_MAX`, less its NUL).
 const MAX_PATH: usize = 4095;
 /// Longest component (`NAME_MAX`).
@@ -62,7 +62,7 @@ pub struct Extractor<'a> {
     limits: Limits,
     known: Known<'a>,
     root: Option<FolderAttributes>,
-    buffer: Vec<u8>,
+    modes: Modes,
     pub entries: u64,
     pub content_size: u64,
 }
@@ -75,14 +75,14 @@ impl<'a> Extractor<'a> {
             limits: options.limits,
             known: Known::new(target.aside.map(AsideWriter::new).transpose()?),
             root: None,
-            buffer: vec![0; BUFFER],
+            modes: Modes::new(),
             entries: 0,
             content_size: 0,
         })
     }
 
     /// Applies all entries of an archive.
-    pub fn run<R: Read>(&mut self, tar: &mut TarReader<R>) -> Result<(), Error> {
+    pub fn run<R: BufRead>(&mut self, tar: &mut TarReader<R>) -> Result<(), Error> {
         while let Some(entry) = tar.next()? {
             self.entries += 1;
             if self.entries > self.limits.max_entries {
@@ -103,7 +103,13 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn apply<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
+    fn apply<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
+        // Entries of one folder usually come together.
+        let (raw_parent, name) = split(&entry.path);
+        let usual = is_usual(name) && entry.path.len() <= MAX_PATH;
+        if usual && let Some(folder) = self.walker.same_as_last(raw_parent) {
+            return self.apply_in(&folder, name, entry, tar);
+        }
         let parts = checked(&entry.path)?;
         let Some((name, parents)) = parts.split_last() else {
             return self.apply_root(entry);
@@ -115,31 +121,36 @@ impl<'a> Extractor<'a> {
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return self.whiteout(parents, hidden, &entry.path);
         }
-        let (folder, folder_path) = match self.walker.walk(parents, Some(&mut self.known))? {
+        let folder = match self.walker.walk(parents, Some(&mut self.known))? {
             Reached::Folder(folder) => folder,
             Reached::Missing(_) | Reached::NotFolder => {
                 return Err(Error::entry(&entry.path, "has no parent folder"));
             }
         };
-        let parent = folder.as_fd();
-        let path = join(&folder_path, name);
-        if entry.kind == Kind::HardLink {
-            return self.hard_link(parent, name, &path, entry);
+        if usual {
+            self.walker.set_last(raw_parent, &folder);
         }
+        self.apply_in(&folder, name, entry, tar)
+    }
+
+    /// Makes an entry in its folder. That nothing stands there yet is the usual case, so it is tried before it is looked.
+    fn apply_in<R: BufRead>(
+        &mut self,
+        (folder, folder_path): &Folder,
+        name: &[u8],
+        entry: &Entry,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), Error> {
+        let parent = folder.as_fd();
+        let path = join(folder_path, name);
         let mut device = None;
-        let hides = self.clear(parent, name, entry.kind, &path)?;
         match entry.kind {
-            Kind::Directory => return self.directory(parent, name, &path, entry, hides),
+            Kind::HardLink => return self.hard_link(parent, name, &path, entry),
+            Kind::Directory => return self.directory(parent, name, &path, entry),
             Kind::File => return self.file(parent, name, &path, entry, tar),
-            Kind::HardLink => {}
-            Kind::Symlink => {
-                if entry.link.is_empty() {
-                    return Err(Error::entry(&entry.path, "is a symlink to nowhere"));
-                }
-                rustix::fs::symlinkat(entry.link.as_slice(), parent, *name)
-                    .map_err(Error::file("create the symlink", &path))?;
-            }
+            Kind::Symlink => self.symlink(parent, name, &path, entry)?,
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
+                self.clear(parent, name, entry.kind, &path)?;
                 device = self.special(parent, name, &path, entry)?;
             }
         }
@@ -192,4 +203,18 @@ fn checked(path: &[u8]) -> Result<Vec<&[u8]>, Error> {
         )),
         None => Ok(parts),
     }
+}
+
+/// An entry's name in two: its folder as the archive writes it, and the rest without slashes at its end.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |i| i + 1);
+    match path[..end].iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..end]),
+        None => (b"", &path[..end]),
+    }
+}
+
+/// Whether a component is a name, no way to walk and no whiteout.
+fn is_usual(name: &[u8]) -> bool {
+    name.len() <= MAX_NAME && !matches!(name, b"" | b"." | b"..") && !name.starts_with(b".wh.")
 }

@@ -11,7 +11,7 @@ mod header;
 mod pax;
 mod sparse;
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::Error;
 
@@ -85,6 +85,38 @@ pub struct TarReader<R> {
     remaining: u64,
     padding: u64,
     position: u64,
+}
+
+impl<R: BufRead> TarReader<R> {
+    /// Some of the current entry's data, at most `most` bytes, without copying it; empty at its end.
+    ///
+    /// # Errors
+    /// When the archive ends before, or cannot be read.
+    pub fn data(&mut self, most: usize) -> Result<&[u8], Error> {
+        let most = most.min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        if most == 0 {
+            return Ok(&[]);
+        }
+        let have = loop {
+            match self.input.fill_buf() {
+                Ok(data) => break data.len(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::Read(e)),
+            }
+        };
+        if have == 0 {
+            return Err(self.malformed("it ends in the middle of an entry"));
+        }
+        let data = self.input.fill_buf().map_err(Error::Read)?;
+        Ok(&data[..have.min(most)])
+    }
+
+    /// Goes past `n` bytes that [`TarReader::data`] gave.
+    pub fn consume(&mut self, n: usize) {
+        self.input.consume(n);
+        self.remaining -= n as u64;
+        self.position += n as u64;
+    }
 }
 
 impl<R: Read> TarReader<R> {
