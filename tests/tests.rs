@@ -10,8 +10,10 @@
 
 mod support;
 
+mod archives;
 mod bad_input;
 mod check;
+mod commit;
 mod crash;
 mod crash_points;
 mod doctor;

@@ -19,6 +19,7 @@ mod files;
 mod filters;
 mod format;
 mod output;
+mod output_file;
 mod place;
 mod progress;
 mod shape;

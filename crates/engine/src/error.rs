@@ -24,6 +24,9 @@ pub enum Error {
     /// An archive could not be loaded.
     #[error(transparent)]
     Load(#[from] minidock_pull::archive::Error),
+    /// Images could not be saved.
+    #[error(transparent)]
+    Save(#[from] minidock_pull::archive::SaveError),
     /// The container could not be started.
     #[error(transparent)]
     Run(#[from] minidock_run::Error),
@@ -102,6 +105,23 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
+    /// A container's files could not be read.
+    #[error("cannot read the files of container {container}")]
+    ContainerFiles {
+        /// Its name.
+        container: String,
+        /// Why not.
+        source: Box<minidock_layer::Error>,
+    },
+    /// An instruction of `--change` cannot be applied.
+    #[error("invalid --change")]
+    Change(#[from] crate::dockerfile::ChangeError),
+    /// The config of a new image would be refused when it is used.
+    #[error("the image would not be usable")]
+    NewConfig(#[source] minidock_oci::ConfigError),
+    /// What is to be imported is no tar.
+    #[error("cannot import the archive")]
+    Import(#[source] minidock_layer::Error),
     /// The Spec could not be put together.
     #[error("cannot describe the container")]
     Spec(#[from] oci_spec::OciSpecError),
@@ -142,6 +162,11 @@ impl Error {
             Self::Credentials(e) => e.hint(),
             Self::Load(e) => e.hint(),
             Self::Run(e) => e.hint(),
+            Self::ContainerFiles { source, .. } => source.hint(),
+            Self::Import(minidock_layer::Error::UnsupportedCompression(with)) => Some(format!(
+                "unpack it first: `{with} -dc FILE | minidock import -`"
+            )),
+            Self::Import(e) => e.hint(),
             Self::NoRanges { map: "ranges", .. } => Some(
                 "as root, install newuidmap and newgidmap (package uidmap or shadow-utils) and grant ids: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or use one id with --id-map single"
                     .into(),

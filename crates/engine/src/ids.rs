@@ -201,6 +201,22 @@ impl Ids {
             }
         }
     }
+
+    /// [`enter`](Self::enter), and where the store has one id, to where that is root's: files whose mode forbids their owner to
+    /// read them can be read then. From there, containers that run are out of reach.
+    ///
+    /// # Errors
+    /// As for [`enter`](Self::enter).
+    pub fn enter_as_root(&self, store: &Store) -> Result<(), Error> {
+        self.enter(store)?;
+        if store.id_map() == IdMap::Single
+            && self.inside.get().is_none()
+            && minidock_run::become_own_root()?
+        {
+            let _ = self.inside.set(Caller::read());
+        }
+        Ok(())
+    }
 }
 
 fn maps(mapping: &IdMapping) -> RangeMaps {

@@ -7,13 +7,17 @@
 
 mod check;
 mod containers;
+pub mod dockerfile;
 pub mod doctor;
+mod effective;
 mod error;
+mod export;
 mod host;
 mod ids;
 mod images;
 mod inspect;
 mod name;
+mod new_image;
 mod pattern;
 mod remove;
 mod rootfs;
@@ -21,6 +25,7 @@ mod run;
 pub mod spec;
 mod subids;
 pub mod user;
+mod view;
 mod volumes;
 
 use std::path::PathBuf;
@@ -32,13 +37,16 @@ use ids::Ids;
 
 pub use containers::ContainerLine;
 pub use error::Error;
+pub use export::DiffLine;
 pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
 pub use inspect::{HistoryLine, ImageDetails};
 pub use jiff::Timestamp;
+pub use minidock_layer::change::ChangeKind;
+pub use minidock_layer::write::Compression;
 pub use minidock_oci as oci;
-pub use minidock_pull::archive::Loaded;
+pub use minidock_pull::archive::{Format, Loaded};
 pub use minidock_pull::{
     Arrival, Credential, Credentials, Event, Kept, PullOptions, Pulled, Pushed, Registries,
     remote_document, remote_tags,
@@ -46,6 +54,7 @@ pub use minidock_pull::{
 pub use minidock_store::{
     CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,
 };
+pub use new_image::{CommitRequest, ImportRequest, Labelling};
 pub use remove::Removed;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
@@ -100,6 +109,11 @@ impl Engine {
     /// When the host does not give the store's ids any more.
     fn enter(&self) -> Result<(), Error> {
         self.ids.enter(&self.store)
+    }
+
+    /// [`enter`](Self::enter), for verbs that read what modes forbid even to a file's owner.
+    fn enter_as_root(&self) -> Result<(), Error> {
+        self.ids.enter_as_root(&self.store)
     }
 
     /// Pulls an image. What a failed pull brought is removed again.
@@ -170,6 +184,26 @@ impl Engine {
             &self.store,
             archive,
             platform,
+        )?)
+    }
+
+    /// Saves images, with all they consist of, as an archive that [`load`](Self::load) and other engines read.
+    ///
+    /// # Errors
+    /// When one of them is missing, damaged or for another platform, or the archive cannot be written.
+    pub fn save(
+        &self,
+        images: &[String],
+        platform: Option<&Platform>,
+        format: Format,
+        to: impl std::io::Write,
+    ) -> Result<(), Error> {
+        Ok(minidock_pull::archive::save(
+            &self.store,
+            images,
+            platform,
+            format,
+            to,
         )?)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
-use minidock_oci::{ImageConfig, Platform};
+use minidock_oci::{ImageConfig, MAX_MANIFEST_SIZE, Platform};
 use minidock_run::{Host, Launch, Rootfs};
 use minidock_store::{
     Container, ContainerState, Hold, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
@@ -16,7 +16,7 @@ use minidock_store::{
 use crate::spec::{self, Facts, Network, Wishes};
 use crate::user::{self, ResolvedUser};
 use crate::volumes::{Fill, Mounts, Owner};
-use crate::{Engine, Error, name, rootfs};
+use crate::{Engine, Error, effective, name, rootfs};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
 const MAX_USER_FILE: u64 = 4 << 20;
@@ -253,6 +253,29 @@ impl Engine {
         }
     }
 
+    /// Writes down what `commit` is to start from.
+    fn keep_effective_config(
+        &self,
+        container: &Container,
+        image_id: &str,
+        wishes: &Wishes,
+    ) -> Result<(), Error> {
+        if !effective::differs(wishes) {
+            return Ok(());
+        }
+        let image = image_id
+            .parse()
+            .ok()
+            .and_then(|id| self.store.read_blob(&id, MAX_MANIFEST_SIZE).ok())
+            .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        let config = image.and_then(|i| i.get("config")?.as_object().cloned());
+        effective::write(
+            container,
+            &effective::config(config.unwrap_or_default(), wishes),
+        )?;
+        Ok(())
+    }
+
     fn start_and_wait(
         &self,
         prepared: &Prepared<'_>,
@@ -316,6 +339,7 @@ impl Engine {
         state.pid = Some(running.pid());
         state.start_time = Some(running.start_time());
         container.write_state(&state)?;
+        self.keep_effective_config(container, &state.image_id, wishes)?;
         let status = running.supervise()?.shell_code();
         if !request.auto_remove {
             state.status = Status::Exited;

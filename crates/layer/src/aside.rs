@@ -353,6 +353,11 @@ impl Aside {
         }
     }
 
+    /// Adds what is known of a path otherwise.
+    pub fn insert(&mut self, path: Vec<u8>, record: Record) {
+        self.records.insert(path, record);
+    }
+
     /// What is kept of a path, if anything.
     pub fn get(&self, path: &[u8]) -> Option<&Record> {
         self.records.get(path)

@@ -31,6 +31,7 @@
 //! the container and reports the signal: Ctrl-C ends what a person would expect it to end. Docker leaves such containers
 //! running. A program that chose to ignore the signal keeps ignoring it.
 
+mod alone;
 mod child;
 mod error;
 mod exit;
@@ -46,6 +47,7 @@ mod stdio;
 mod supervise;
 mod trial;
 
+pub use alone::become_own_root;
 pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;

@@ -342,6 +342,11 @@ impl Container {
         &self.id
     }
 
+    /// The store that it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The container's folder.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -50,6 +50,7 @@ mod root;
 mod session;
 mod tmp;
 mod trash;
+mod view;
 mod volumes;
 
 pub use check::{CheckEvent, Checked, Finding};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use minidock_engine::oci::Platform;
+use minidock_engine::oci::{Platform, Reference, ReferenceError};
 
 use crate::failure::Failure;
 
@@ -41,4 +41,17 @@ pub fn each(
         }
     }
     Ok(code)
+}
+
+/// The name that a new image is to have: no digest, that is not ours to choose.
+pub fn image_name(text: &str) -> Result<Reference, Failure> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+    if reference.digest().is_some() {
+        return Err(Failure::new(format!(
+            "cannot give an image the name {text:?}: a digest follows from its content"
+        )));
+    }
+    Ok(reference)
 }

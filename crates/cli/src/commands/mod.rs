@@ -3,10 +3,14 @@
 //! group that Docker has it in as well.
 
 mod check;
+mod commit;
 mod common;
+mod diff;
 mod doctor;
+mod export;
 mod history;
 mod images;
+mod import;
 mod inspect;
 mod load;
 mod login;
@@ -17,6 +21,7 @@ mod remote;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod volume;
 
 use clap::Subcommand;
@@ -79,6 +84,14 @@ verbs! {
     Doctor(doctor::DoctorArgs) => doctor::doctor,
     /// Show the history of an image
     History(history::HistoryArgs) => history::history,
+    /// Create a new image from a container's changes
+    Commit(commit::CommitArgs) => commit::commit,
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(diff::DiffArgs) => diff::diff,
+    /// Export a container's filesystem as a tar archive
+    Export(export::ExportArgs) => export::export,
+    /// Import the contents from a tarball to create a filesystem image
+    Import(import::ImportArgs) => import::import,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// Authenticate to a registry
@@ -94,11 +107,19 @@ verbs! {
     Rmi(rmi::RmiArgs) => rmi::rmi,
     /// List the tags of a repository in its registry
     Tags(remote::TagsArgs) => remote::tags,
+    /// Save one or more images to a tar archive (streamed to standard output by default)
+    Save(save::SaveArgs) => save::save,
 }
 
 verbs! {
     /// `minidock container …`
     Container:
+    /// Create a new image from a container's changes
+    Commit(commit::CommitArgs) => commit::commit,
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(diff::DiffArgs) => diff::diff,
+    /// Export a container's filesystem as a tar archive
+    Export(export::ExportArgs) => export::export,
     /// List containers
     #[command(visible_aliases = ["ps", "list"])]
     Ls(ps::PsArgs) => ps::ps,
@@ -112,6 +133,8 @@ verbs! {
 verbs! {
     /// `minidock image …`
     Image:
+    /// Import the contents from a tarball to create a filesystem image
+    Import(import::ImportArgs) => import::import,
     /// Show the history of an image
     History(history::HistoryArgs) => history::history,
     /// Display detailed information on one or more images
@@ -128,6 +151,8 @@ verbs! {
     /// Remove one or more images
     #[command(visible_alias = "remove")]
     Rm(rmi::RmiArgs) => rmi::rmi,
+    /// Save one or more images to a tar archive (streamed to standard output by default)
+    Save(save::SaveArgs) => save::save,
 }
 
 verbs! {

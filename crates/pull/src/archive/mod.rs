@@ -15,6 +15,7 @@ mod docker;
 mod error;
 mod layout;
 mod members;
+mod save;
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use minidock_store::{ImageRecord, LayerRequest, LayerSlot, Store, Writer};
 
 pub use error::Error;
 use members::{Member, Members};
+pub use save::{Format, SaveError, save};
 
 /// An image that came out of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
