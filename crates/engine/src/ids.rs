@@ -135,7 +135,7 @@ impl Ids {
     }
 
     /// The ranges that the host grants, if they can really be had; else why not.
-    fn ranges(&self) -> Result<IdMapping, String> {
+    pub(crate) fn ranges(&self) -> Result<IdMapping, String> {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let Caller { uid, gid, .. } = self.outside;
         let names = subids::names(

@@ -1,7 +1,5 @@
 //! `minidock doctor`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use minidock_engine::doctor::{Examination, Finding, Level, apparmor_profile, examine};
 
@@ -27,12 +25,9 @@ pub fn doctor(place: &Place, args: DoctorArgs) -> Result<u8, Failure> {
         print(&apparmor_profile(&binary))?;
         return Ok(0);
     }
-    let search: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
     let findings = examine(&Examination {
         root: place.root(),
-        search: &search,
+        surroundings: &place.opening().surroundings,
     });
     print(&if args.json {
         json(&findings)?

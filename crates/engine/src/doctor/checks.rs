@@ -5,7 +5,7 @@ use std::io;
 use minidock_run::{Isolation, Stage};
 use rustix::fs::StatVfsMountFlags;
 
-use super::facts::{Cgroup, Facts, StorePlace};
+use super::facts::{Cgroup, ContainerIds, Facts, StorePlace};
 use super::{Finding, Level};
 
 /// Less free space than this is worth a word, in bytes.
@@ -15,6 +15,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![kernel(&facts.release)];
     findings.push(namespaces(&facts.isolation));
     findings.extend(new_proc(&facts.isolation));
+    findings.push(ids(&facts.ids));
     findings.push(seccomp(facts.seccomp.as_deref()));
     findings.push(store(&facts.store));
     findings.push(network(facts));
@@ -125,6 +126,26 @@ fn new_proc(isolation: &Result<Isolation, minidock_run::Error>) -> Option<Findin
             ),
         )),
         _ => None,
+    }
+}
+
+fn ids(ids: &ContainerIds) -> Finding {
+    let subject = "ids";
+    match ids {
+        ContainerIds::All => ok(subject, "containers can have every id that there is here"),
+        ContainerIds::Ranges(count) => ok(
+            subject,
+            format!("containers have {count} ids: your own, and subordinate ones"),
+        ),
+        ContainerIds::One { why, uid } => flaw(
+            subject,
+            Level::Degraded,
+            format!("containers have one id, yours, so that all files in them are yours: {why}"),
+            Some(format!(
+                "as root: apt-get install uidmap (or dnf install shadow-utils), then: usermod --add-subuids \
+                 100000-165535 --add-subgids 100000-165535 $(id -nu {uid}); a new store then has them"
+            )),
+        ),
     }
 }
 
@@ -392,6 +413,19 @@ mod tests {
         });
         assert_eq!(namespaces(&covered).level, Level::Ok);
         assert_eq!(new_proc(&covered).unwrap().level, Level::Degraded);
+    }
+
+    #[test]
+    fn one_id_is_enough_and_more_are_better() {
+        assert_eq!(ids(&ContainerIds::All).level, Level::Ok);
+        assert!(ids(&ContainerIds::Ranges(65_537)).why.contains("65537 ids"));
+        let one = ids(&ContainerIds::One {
+            why: "/etc/subuid grants nothing to 7".into(),
+            uid: 7,
+        });
+        assert_eq!(one.level, Level::Degraded);
+        assert!(one.why.ends_with("/etc/subuid grants nothing to 7"));
+        assert!(one.remedy.unwrap().contains("$(id -nu 7)"));
     }
 
     #[test]

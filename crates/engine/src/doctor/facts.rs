@@ -9,6 +9,7 @@ use minidock_run::Isolation;
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
 
 use super::Examination;
+use crate::ids::Ids;
 
 /// Everything that is judged.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Facts {
     pub release: String,
     /// Whether the namespaces of a container can be made.
     pub isolation: Result<Isolation, minidock_run::Error>,
+    /// Which ids a container can have.
+    pub ids: ContainerIds,
     /// The filter actions that the kernel knows (`/proc/sys/kernel/seccomp/actions_avail`); `None` without seccomp.
     pub seccomp: Option<String>,
     /// The store's place.
@@ -29,6 +32,22 @@ pub struct Facts {
     pub slirp: Option<PathBuf>,
     /// Where resource limits could be set.
     pub cgroup: Cgroup,
+}
+
+/// Which ids there are for containers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ContainerIds {
+    /// Those of the host, or of the namespace that we are root of.
+    All,
+    /// The caller's and so many subordinate ones, which newuidmap and newgidmap really map.
+    Ranges(u64),
+    /// The caller's alone.
+    One {
+        /// Why not more.
+        why: String,
+        /// The caller's user id.
+        uid: u32,
+    },
 }
 
 /// Where the store is, or would be.
@@ -66,7 +85,8 @@ pub enum Cgroup {
 
 pub fn read(examination: &Examination<'_>) -> Facts {
     let find = |name: &str| {
-        let mut candidates = examination.search.iter().map(|folder| folder.join(name));
+        let folders = std::env::split_paths(&examination.surroundings.search);
+        let mut candidates = folders.map(|folder| folder.join(name));
         candidates.find(|path| may(path, Access::EXEC_OK) && path.is_file())
     };
     let text = |path: &str| std::fs::read_to_string(path).ok();
@@ -76,6 +96,7 @@ pub fn read(examination: &Examination<'_>) -> Facts {
             .to_string_lossy()
             .into_owned(),
         isolation: minidock_run::try_isolation(),
+        ids: ids(examination),
         seccomp: text("/proc/sys/kernel/seccomp/actions_avail"),
         store: store(examination.root),
         tun: OpenOptions::new()
@@ -89,6 +110,21 @@ pub fn read(examination: &Examination<'_>) -> Facts {
             &text("/proc/self/cgroup").unwrap_or_default(),
             &text("/proc/self/mountinfo").unwrap_or_default(),
         ),
+    }
+}
+
+fn ids(examination: &Examination<'_>) -> ContainerIds {
+    let ids = Ids::new(examination.surroundings.clone());
+    let caller = ids.caller();
+    if caller.id_map() == minidock_store::IdMap::Host {
+        return ContainerIds::All;
+    }
+    match ids.ranges() {
+        Ok(mapping) => ContainerIds::Ranges(mapping.uids.iter().map(|e| u64::from(e.size)).sum()),
+        Err(why) => ContainerIds::One {
+            why,
+            uid: caller.uid,
+        },
     }
 }
 

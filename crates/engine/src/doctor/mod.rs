@@ -6,7 +6,9 @@
 mod checks;
 mod facts;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::Surroundings;
 
 /// How a thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +39,8 @@ pub struct Finding {
 pub struct Examination<'a> {
     /// The store's folder; need not exist.
     pub root: &'a Path,
-    /// The folders in which programs are looked for.
-    pub search: &'a [PathBuf],
+    /// The caller's environment.
+    pub surroundings: &'a Surroundings,
 }
 
 /// Examines this host. Never fails: what cannot be found out is a finding.
