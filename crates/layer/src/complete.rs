@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::aside::{Aside, AsideWriter, Record};
 use crate::extract::{FolderAttributes, remove_whiteouts, set_folders};
 use crate::merged::{Merged, Node, NodeKind, is_opaque, list as names};
-use crate::walk::{Reached, Walker, is_whiteout, stat};
+use crate::walk::{Reached, Walker, is_whiteout, split, stat};
 use crate::{Error, NeedsLower, Options, Ownership, xattr};
 
 /// A complete layer below.
@@ -249,13 +249,6 @@ impl Work<'_> {
             None => rustix::fs::unlinkat(self.tree, name, AtFlags::REMOVEDIR).map_err(failed)?,
         }
         Ok(true)
-    }
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
     }
 }
 

@@ -224,3 +224,28 @@ pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
         [folder, b"/", name].concat()
     }
 }
+
+/// The folder and the name that a path ends with.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Opens a folder by its real path, without following anything.
+pub fn open_folder(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at =
+        rustix::fs::openat(root, ".", flags, Mode::empty()).map_err(Error::file("open", path))?;
+    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
+        match rustix::fs::openat(&at, name, flags, Mode::empty()) {
+            Ok(next) => at = next,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(Error::file("open", path)(e)),
+        }
+    }
+    Ok(Some(at))
+}
