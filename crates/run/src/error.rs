@@ -120,6 +120,17 @@ pub enum Error {
     /// The id maps of subordinate ids could not be written: what newuidmap(1) or newgidmap(1) said.
     #[error("{0}")]
     Ranges(String),
+    /// Work as root of a namespace of the caller's own failed.
+    #[error("{0}")]
+    OwnRoot(String),
+    /// The program that serves the root file system ended.
+    #[error("{program} does not serve the container's files: {said}")]
+    Server {
+        /// The program.
+        program: String,
+        /// What it said, or how it ended.
+        said: String,
+    },
     /// A step of setting up the container failed.
     #[error(transparent)]
     Step(#[from] Box<StepFailure>),

@@ -21,6 +21,18 @@ pub enum Rootfs {
         /// again before `work/work/incompat` has been removed.
         volatile: bool,
     },
+    /// The same as an overlay, by a program in user space: for hosts whose kernel or file system has none for ordinary
+    /// users. The program runs beside the container, outside its namespaces but for the user namespace, and ends with it.
+    FuseOverlay {
+        /// fuse-overlayfs(1).
+        program: PathBuf,
+        /// The read-only layers, the uppermost first. At least one.
+        lower: Vec<PathBuf>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// The program's work folder: empty, and on the same file system as `upper`.
+        work: PathBuf,
+    },
 }
 
 /// Something the root file system is to have, made where it is missing. What is there already stays, whatever it is.

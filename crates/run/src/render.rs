@@ -198,6 +198,10 @@ fn part(step: &Step, fail: Fail) -> Option<String> {
         (Step::MountOverlay(overlay), Phase::Find | Phase::Attach) => {
             Some(format!("put it on {}", path(&overlay.mountpoint)))
         }
+        (Step::MountFuse(_), Phase::Source) => Some("open /dev/fuse".to_owned()),
+        (Step::MountFuse(fuse), Phase::Find | Phase::Attach) => {
+            Some(format!("put it on {}", path(&fuse.mountpoint)))
+        }
         (Step::BindRootfs { mountpoint, .. }, Phase::Find | Phase::Attach) => {
             Some(format!("put it on {}", path(mountpoint)))
         }
@@ -278,6 +282,9 @@ fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<Stri
             "see whether the store lies on NFS or on another overlay, and move it with --root"
         }
         Step::MountOverlay(_) if fail.errno == Errno::NODEV => "load it: as root, modprobe overlay",
+        Step::MountFuse(_) if fail.phase == Phase::Source => {
+            "as root: modprobe fuse, and see that users may open /dev/fuse (chmod 666, as udev does)"
+        }
         Step::ResourceLimit { .. } if refused => {
             "a hard limit can only be lowered by those who are not root on the host"
         }

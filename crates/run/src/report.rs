@@ -109,6 +109,8 @@ pub(crate) enum Message {
     FellBack { step: usize, fail: Fail },
     /// The supervisor's end of the container's terminal.
     Terminal(OwnedFd),
+    /// The end of a FUSE connection that is to be served.
+    Connection(OwnedFd),
     /// Set-up is complete; the next thing is the program, or a failure to execute it.
     Executing,
 }
@@ -117,6 +119,7 @@ const FAILED: u8 = 1;
 const FELL_BACK: u8 = 2;
 const TERMINAL: u8 = 3;
 const EXECUTING: u8 = 4;
+const CONNECTION: u8 = 5;
 
 const SIZE: usize = 16;
 
@@ -150,6 +153,7 @@ fn decode(bytes: [u8; SIZE], fd: Option<OwnedFd>) -> Option<Message> {
         FAILED => Some(Message::Failed { step, fail }),
         FELL_BACK => Some(Message::FellBack { step, fail }),
         TERMINAL => fd.map(Message::Terminal),
+        CONNECTION => fd.map(Message::Connection),
         EXECUTING => Some(Message::Executing),
         _ => None,
     }
@@ -176,6 +180,10 @@ impl Reporter<'_> {
 
     pub(crate) fn terminal(&self, fd: BorrowedFd<'_>) {
         self.send(&encode(TERMINAL, 0, NOTHING), &[fd]);
+    }
+
+    pub(crate) fn connection(&self, fd: BorrowedFd<'_>) {
+        self.send(&encode(CONNECTION, 0, NOTHING), &[fd]);
     }
 
     pub(crate) fn executing(&self, step: usize) {

@@ -14,6 +14,7 @@ use crate::child::{self, Birth};
 use crate::plan::{IdMaps, plan_fill};
 use crate::render::{self, Settings};
 use crate::report::{self, Message};
+use crate::server::Server;
 use crate::stdio::{self, Outside};
 use crate::supervise::{self, Watch};
 use crate::{Error, Exit, Host, Launch, Plan, plan};
@@ -29,6 +30,9 @@ pub struct Running {
     interactive: bool,
     signals: SignalFd,
     reaped: bool,
+    server: Option<Server>,
+    /// The server ended before the container was set up.
+    unserved: bool,
     /// Last, so that signals are let in again when all else is over.
     _mask: MaskGuard,
 }
@@ -86,8 +90,9 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         window: window(plan),
     };
     // A parent that stands still until exec cannot write the child's id maps.
-    let memory = match plan.id_maps {
-        IdMaps::Own if plan.program => Memory::Borrowed,
+    let memory = match (&plan.id_maps, plan.fuse()) {
+        (IdMaps::Own, None) if plan.program => Memory::Borrowed,
+        // Nor can it serve files.
         _ => Memory::Copied,
     };
     let child = clone(plan.namespaces, memory, &birth, child::live).map_err(clone_error)?;
@@ -100,6 +105,8 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         interactive: plan.interactive,
         signals,
         reaped: false,
+        server: None,
+        unserved: false,
         _mask: mask,
     };
     if let IdMaps::Parent { uid, gid } = &plan.id_maps {
@@ -174,12 +181,18 @@ impl Running {
             report::receive(channel).map_err(Error::supervise("hear from the container"))?
         {
             match message {
+                Message::Connection(fd) => {
+                    if let Some(fuse) = plan.fuse() {
+                        self.server = Some(Server::start(fuse, self.child.pidfd.as_fd(), fd)?);
+                    }
+                }
                 Message::Executing => executing = true,
                 Message::Terminal(fd) => self.terminal = Some(fd),
                 Message::FellBack { step, fail } => {
                     self.notes.extend(render::fell_back_note(plan, step, fail))
                 }
                 Message::Failed { step, fail } => {
+                    self.unserved |= self.server.as_ref().is_some_and(|s| s.explains(fail.errno));
                     failure.get_or_insert_with(|| {
                         render::step_error(plan, step, fail, host, Settings::read())
                     });
@@ -188,7 +201,7 @@ impl Running {
         }
         if let Some(error) = failure {
             self.kill_and_reap();
-            return Err(error);
+            return Err(self.server_failure().unwrap_or(error));
         }
         if executing {
             return Ok(());
@@ -196,6 +209,11 @@ impl Running {
         let exit = supervise::reap(self.child.pidfd.as_fd())?;
         self.reaped = true;
         Err(Error::Died(exit))
+    }
+
+    /// The server's failure, if that is what the container's was.
+    fn server_failure(&mut self) -> Option<Error> {
+        self.server.take_if(|_| self.unserved).map(Server::failure)
     }
 
     /// The process id of the container's first process, as the caller's pid namespace counts.
@@ -228,6 +246,7 @@ impl Running {
             interactive: self.interactive,
         })?;
         self.reaped = true;
+        self.end_server();
         Ok(exit)
     }
 
@@ -235,7 +254,14 @@ impl Running {
     fn end(mut self) -> Result<Exit, Error> {
         let exit = supervise::reap(self.child.pidfd.as_fd())?;
         self.reaped = true;
+        self.end_server();
         Ok(exit)
+    }
+
+    fn end_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.end();
+        }
     }
 
     fn kill_and_reap(&mut self) {

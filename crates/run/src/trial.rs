@@ -99,7 +99,7 @@ pub fn try_isolation() -> Result<Isolation, Error> {
     })
 }
 
-fn own_ids() -> Result<SelfMap, Error> {
+pub(crate) fn own_ids() -> Result<SelfMap, Error> {
     let map = |id: u32| {
         std::ffi::CString::new(format!("0 {id} 1")).map_err(|e| Error::Host {
             what: "the caller's ids",

@@ -15,7 +15,7 @@ use crate::plan::step::{Capabilities, Owner};
 use crate::report::{During as _, Fail, Phase};
 
 /// After this the kernel would treat `/proc/self` as root's of the host, for ids have changed: hence the last call.
-pub(super) fn become_root() -> Result<(), Fail> {
+pub(crate) fn become_root() -> Result<(), Fail> {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
     set_thread_res_gid(gid, gid, gid).during(Phase::Act)?;
     set_thread_res_uid(uid, uid, uid).during(Phase::Act)?;

@@ -12,6 +12,7 @@ mod rootfs;
 mod text;
 
 pub(crate) use dev::DEVICES;
+pub(crate) use identity::become_root;
 pub(crate) use mounts::make_private;
 
 use std::ffi::CStr;
@@ -112,7 +113,7 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::DieWithSupervisor => die_with_supervisor(birth.channel),
         Step::MapOwnIds(map) => map_own_ids(map),
         Step::AwaitIdMaps => await_id_maps(birth.channel),
-        Step::BecomeRoot => identity::become_root(),
+        Step::BecomeRoot => become_root(),
         Step::OomScoreAdj(value) => {
             write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act)
         }
@@ -122,6 +123,7 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             mounts::make_slave()
         }
         Step::MountOverlay(overlay) => rootfs::mount_overlay(found, overlay),
+        Step::MountFuse(fuse) => rootfs::mount_fuse(found, fuse, &Reporter(birth.channel)),
         Step::BindRootfs { source, mountpoint } => rootfs::bind(found, source, mountpoint),
         Step::ProvideFolder(path) => rootfs::provide_folder(found.root()?, path),
         Step::ProvideLink {
@@ -180,6 +182,17 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::Execute => Err(execute(birth)),
     }?;
     Ok(None)
+}
+
+/// Mounts a root file system as a container's is mounted, for a trial.
+pub(crate) fn mount_root(step: &Step, reporter: &Reporter<'_>) -> Result<OwnedFd, Fail> {
+    let mut found = Found::default();
+    match step {
+        Step::MountOverlay(overlay) => rootfs::mount_overlay(&mut found, overlay)?,
+        Step::MountFuse(fuse) => rootfs::mount_fuse(&mut found, fuse, reporter)?,
+        _ => {}
+    }
+    found.root.ok_or(Fail::new(Phase::Act, Errno::BADF))
 }
 
 fn die_with_supervisor(channel: BorrowedFd<'_>) -> Result<(), Fail> {

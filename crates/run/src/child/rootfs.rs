@@ -14,8 +14,8 @@ use rustix::mount::{
 use super::place::{self, Make};
 use super::text::Text;
 use super::{Found, mounts};
-use crate::plan::step::{Overlay, Owner};
-use crate::report::{During as _, Fail, Phase};
+use crate::plan::step::{Fuse, Overlay, Owner};
+use crate::report::{During as _, Fail, Phase, Reporter};
 
 fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
     openat(
@@ -53,6 +53,49 @@ pub(super) fn mount_overlay(found: &mut Found, overlay: &Overlay) -> Result<(), 
         in_one_call(overlay)?
     };
     found.root = Some(root);
+    Ok(())
+}
+
+/// Mounts a FUSE file system whose server is yet to be started by whoever gets the connection. From here on every look into
+/// it waits for the server; a connection without one makes the supervisor kill us.
+///
+/// The connection has to be opened in the user namespace of the mount (fuse(4)), so it is opened here.
+pub(super) fn mount_fuse(
+    found: &mut Found,
+    fuse: &Fuse,
+    reporter: &Reporter<'_>,
+) -> Result<(), Fail> {
+    found.empty = Some(open_path(&fuse.mountpoint).during(Phase::Find)?);
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let connection = openat(CWD, c"/dev/fuse", flags, Mode::empty()).during(Phase::Source)?;
+    let mut options = Text::new();
+    let number = |text: &mut Text, key: &[u8], number: u32| {
+        text.push(key)?;
+        text.push_number(number)
+    };
+    number(&mut options, b"fd=", connection.as_raw_fd().unsigned_abs())
+        .and_then(|()| {
+            let uid = rustix::process::geteuid().as_raw();
+            number(&mut options, b",rootmode=40000,user_id=", uid)
+        })
+        .and_then(|()| {
+            let gid = rustix::process::getegid().as_raw();
+            number(&mut options, b",group_id=", gid)
+        })
+        .and_then(|()| options.push(b",allow_other,default_permissions"))
+        .during(Phase::Act)?;
+    mount(
+        c"fuse-overlayfs",
+        fuse.mountpoint.as_c_str(),
+        c"fuse.fuse-overlayfs",
+        MountFlags::empty(),
+        options.as_c_str().during(Phase::Act)?,
+    )
+    .during(Phase::Act)?;
+    reporter.connection(connection.as_fd());
+    // Ours would keep the connection alive when the server has died.
+    drop(connection);
+    found.root = Some(open_path(&fuse.mountpoint).during(Phase::Attach)?);
     Ok(())
 }
 

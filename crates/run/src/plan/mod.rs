@@ -25,7 +25,7 @@ mod tests;
 use std::ffi::CString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use minidock_sys::clone::Namespaces;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
@@ -34,7 +34,7 @@ pub(crate) use ids::IdMaps;
 pub(crate) use process::Command;
 
 use self::ids::Maps;
-use self::step::{Overlay, Step};
+use self::step::{Fuse, Overlay, Step};
 use crate::{Host, Launch, PlanError, Provision, Rootfs};
 
 /// Everything that the new process does between its birth and the container's program, in order.
@@ -54,6 +54,16 @@ pub struct Plan {
     pub(crate) console_size: Option<(u16, u16)>,
     /// The process becomes a program. One that does not has memory of its own and may allocate.
     pub(crate) program: bool,
+}
+
+impl Plan {
+    /// The root file system's server, if it has one.
+    pub(crate) fn fuse(&self) -> Option<&Fuse> {
+        self.steps.iter().find_map(|step| match step {
+            Step::MountFuse(fuse) => Some(fuse),
+            _ => None,
+        })
+    }
 }
 
 /// One line per step.
@@ -150,7 +160,7 @@ pub(crate) fn plan_fill(
     let maps = Maps::of(linux)?;
     let (mut steps, id_maps) = begin(&maps, host)?;
     steps.push(Step::MakeMountsPrivate);
-    steps.push(rootfs(launch, host.kernel)?);
+    push_rootfs(&mut steps, launch, host.kernel)?;
     for (source, folder) in fills {
         steps.push(Step::FillVolume {
             source: relative("path of a volume", source)?,
@@ -203,7 +213,7 @@ fn push_mounts(
     } else {
         Step::MakeMountsPrivate
     });
-    steps.push(rootfs(launch, context.kernel)?);
+    push_rootfs(steps, launch, context.kernel)?;
     for provision in launch.provide {
         steps.push(provide(provision)?);
     }
@@ -336,9 +346,26 @@ fn provide(provision: &Provision) -> Result<Step, PlanError> {
     }
 }
 
-fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {
-    let mountpoint = absolute("the mount point", launch.mountpoint)?;
-    match launch.rootfs {
+fn push_rootfs(
+    steps: &mut Vec<Step>,
+    launch: &Launch<'_>,
+    kernel: (u32, u32),
+) -> Result<(), PlanError> {
+    let become_root = steps.iter().any(|step| matches!(step, Step::BecomeRoot));
+    let (from, mountpoint) = (launch.rootfs, launch.mountpoint);
+    steps.push(rootfs(from, mountpoint, kernel, become_root)?);
+    Ok(())
+}
+
+/// `become_root`: see [`Fuse::become_root`].
+pub(crate) fn rootfs(
+    rootfs: &Rootfs,
+    mountpoint: &Path,
+    kernel: (u32, u32),
+    become_root: bool,
+) -> Result<Step, PlanError> {
+    let mountpoint = absolute("the mount point", mountpoint)?;
+    match rootfs {
         Rootfs::Bind(source) => Ok(Step::BindRootfs {
             source: absolute("the root file system", source)?,
             mountpoint,
@@ -367,7 +394,41 @@ fn rootfs(launch: &Launch<'_>, kernel: (u32, u32)) -> Result<Step, PlanError> {
                 mountpoint,
             }))
         }
+        Rootfs::FuseOverlay {
+            program,
+            lower,
+            upper,
+            work,
+        } => Ok(Step::MountFuse(Fuse {
+            program: absolute("the program", program)?,
+            options: fuse_options(lower, upper, work)?,
+            layers: lower.len(),
+            upper: absolute("the upper layer", upper)?,
+            mountpoint,
+            become_root,
+        })),
     }
+}
+
+/// The options of fuse-overlayfs(1), which knows no way to write a colon or a comma in a path.
+fn fuse_options(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<CString, PlanError> {
+    let mut options = b"lowerdir=".to_vec();
+    let named = lower.iter().map(|layer| (&b":"[..], layer.as_path()));
+    let others = [(&b",upperdir="[..], upper), (b",workdir=", work)];
+    for (number, (key, path)) in named.chain(others).enumerate() {
+        let bytes = path.as_os_str().as_bytes();
+        if !path.is_absolute() || bytes.iter().any(|b| b":,\\".contains(b)) {
+            return Err(PlanError::Unsupported {
+                field: "a colon, a comma or a backslash in a path of fuse-overlayfs",
+                detail: Some(path.display().to_string()),
+            });
+        }
+        if number > 0 {
+            options.extend_from_slice(key);
+        }
+        options.extend_from_slice(bytes);
+    }
+    c_string("the options of fuse-overlayfs", &options)
 }
 
 /// A path of the host's. Relative ones are refused: the child changes its working directory.

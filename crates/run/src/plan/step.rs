@@ -27,6 +27,8 @@ pub(crate) enum Step {
     MakeMountsSlave,
     /// Mount the layers and stand the root file system on the mount point.
     MountOverlay(Overlay),
+    /// Mount a file system that a program of ours serves, and hand the program's end to the supervisor.
+    MountFuse(Fuse),
     /// Bind the folder that is the root file system to the mount point.
     BindRootfs {
         source: CString,
@@ -133,6 +135,20 @@ pub(crate) struct Overlay {
     pub mountpoint: CString,
 }
 
+/// An overlay served by fuse-overlayfs(1).
+#[derive(Debug)]
+pub(crate) struct Fuse {
+    pub program: CString,
+    /// Its options: layers, upper layer, work folder.
+    pub options: CString,
+    /// How many layers there are, and the upper one.
+    pub layers: usize,
+    pub upper: CString,
+    pub mountpoint: CString,
+    /// It has to become the container's root, for its own ids have no meaning inside.
+    pub become_root: bool,
+}
+
 /// A file system of a type, mounted with mount(2).
 #[derive(Debug)]
 pub(crate) struct FsMount {
@@ -231,6 +247,13 @@ impl Display for Step {
                     Ok(())
                 }
             }
+            Self::MountFuse(fuse) => write!(
+                f,
+                "mount the overlay of {} layers, upper {}, by {}",
+                fuse.layers,
+                text(&fuse.upper),
+                text(&fuse.program)
+            ),
             Self::BindRootfs { source, .. } => {
                 write!(f, "bind the root file system {}", text(source))
             }
