@@ -29,5 +29,6 @@ mod readme;
 mod registries;
 mod run;
 mod signals;
+mod storage;
 mod terminal;
 mod volumes;

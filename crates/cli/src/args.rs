@@ -45,4 +45,13 @@ pub struct Global {
         hide_env_values = true
     )]
     pub id_map: Option<String>,
+
+    /// What containers are made of: overlay, fuse-overlayfs or flat [default: the first that works]
+    #[arg(
+        long,
+        value_name = "DRIVER",
+        env = "MINIDOCK_STORAGE_DRIVER",
+        hide_env_values = true
+    )]
+    pub storage_driver: Option<String>,
 }

@@ -45,6 +45,13 @@ impl Place {
                     .hint("auto, single and ranges are the choices of --id-map"));
             }
         };
+        let driver = match global.storage_driver.as_deref() {
+            None | Some("") => None,
+            Some(name) => Some(
+                name.parse()
+                    .map_err(|e: minidock_engine::DriverError| Failure::usage(e.to_string()))?,
+            ),
+        };
         let surroundings = Surroundings {
             search: std::env::var_os("PATH").unwrap_or_default(),
             login: ["LOGNAME", "USER"]
@@ -55,6 +62,7 @@ impl Place {
             opening: Opening {
                 root,
                 id_map,
+                driver,
                 surroundings,
             },
         })

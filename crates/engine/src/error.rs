@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use minidock_oci::{Platform, ReferenceError};
+use minidock_store::Driver;
 
 use crate::user::UserError;
 
@@ -43,6 +44,22 @@ pub enum Error {
     RangesGone {
         /// The store.
         root: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The storage driver that was asked for does not work here.
+    #[error("the storage driver {driver} does not work here: {why}")]
+    Storage {
+        /// Which one.
+        driver: Driver,
+        /// Why not.
+        why: String,
+    },
+    /// A tree of an image's files could not be made.
+    #[error("cannot copy the image's files to {}: {why}", target.display())]
+    Flat {
+        /// Where.
+        target: PathBuf,
         /// Why not.
         why: String,
     },
@@ -167,6 +184,11 @@ impl Error {
                 "unpack it first: `{with} -dc FILE | minidock import -`"
             )),
             Self::Import(e) => e.hint(),
+            Self::Storage { driver, .. } => Some(match driver {
+                Driver::Overlay => "leave --storage-driver out and what works is taken; overlays of ordinary users need Linux 5.11 and a store on a local file system (--root)".into(),
+                Driver::FuseOverlayfs => "install the package fuse-overlayfs and see that /dev/fuse can be opened (as root: modprobe fuse; chmod 666 /dev/fuse), or use --storage-driver flat".into(),
+                Driver::Flat => "leave --storage-driver out".into(),
+            }),
             Self::NoRanges { map: "ranges", .. } => Some(
                 "as root, install newuidmap and newgidmap (package uidmap or shadow-utils) and grant ids: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or use one id with --id-map single"
                     .into(),

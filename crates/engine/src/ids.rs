@@ -55,6 +55,11 @@ impl Ids {
         }
     }
 
+    /// Where programs are looked for.
+    pub fn search(&self) -> &std::ffi::OsStr {
+        &self.surroundings.search
+    }
+
     /// The caller as he is now.
     pub fn caller(&self) -> &Caller {
         self.inside.get().unwrap_or(&self.outside)

@@ -23,6 +23,7 @@ mod remove;
 mod rootfs;
 mod run;
 pub mod spec;
+pub mod storage;
 mod subids;
 pub mod user;
 mod view;
@@ -52,7 +53,8 @@ pub use minidock_pull::{
     remote_document, remote_tags,
 };
 pub use minidock_store::{
-    CheckEvent, Checked, ContainerState, Finding, IdExtent, ImageRecord, StoreError,
+    CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent, ImageRecord,
+    StoreError,
 };
 pub use new_image::{CommitRequest, ImportRequest, Labelling};
 pub use remove::Removed;
@@ -78,6 +80,7 @@ pub fn login(
 pub struct Engine {
     store: Store,
     ids: Ids,
+    driver: Option<Driver>,
 }
 
 /// Where the store is, and what it should be like.
@@ -87,6 +90,8 @@ pub struct Opening {
     pub root: PathBuf,
     /// Which id map it gets if it is made now. A store that is there has to have been made with that one.
     pub id_map: IdMapChoice,
+    /// The storage driver of new containers; the best that works when none is given.
+    pub driver: Option<Driver>,
     /// The caller's environment.
     pub surroundings: Surroundings,
 }
@@ -99,7 +104,11 @@ impl Engine {
     pub fn open(opening: Opening) -> Result<Self, Error> {
         let ids = Ids::new(opening.surroundings);
         let store = ids.open(&opening.root, opening.id_map)?;
-        Ok(Self { store, ids })
+        Ok(Self {
+            store,
+            ids,
+            driver: opening.driver,
+        })
     }
 
     /// Prepares this process for work with the store's files: every verb that makes, deletes or reads them calls this

@@ -4,37 +4,31 @@ use std::path::{Component, Path};
 
 use minidock_oci::ImageConfig;
 use minidock_run::{Provision, Rootfs};
-use minidock_store::{Container, ImageLayers, Store};
 use oci_spec::runtime::Spec;
 
-/// The overlay of the image's layers and a writable one; or, for a container that writes nothing, the image's one
-/// layer itself, if it has every place that something is mounted on: then no overlay is needed, which not every
-/// kernel and file system gives to ordinary users.
+use crate::Error;
+use crate::storage::{StorageDriver, Wanted};
+
+/// What the storage driver makes; or, for a container that writes nothing, the image's files themselves, where they are one
+/// folder that has every place on which something is mounted: then nothing is needed that not every kernel and file
+/// system gives to ordinary users.
+///
+/// # Errors
+/// When the driver cannot make it.
 pub fn choose(
-    store: &Store,
+    driver: &dyn StorageDriver,
+    wanted: &Wanted<'_>,
     spec: &Spec,
     config: &ImageConfig,
-    layers: &ImageLayers,
-    container: &Container,
-) -> Rootfs {
-    let mut lower = layers.trees(store);
+) -> Result<Rootfs, Error> {
     let read_only = spec.root().as_ref().and_then(|r| r.readonly()) == Some(true);
     if read_only
-        && let [only] = lower.as_slice()
-        && has_all_places(only, spec, config)
+        && let Some(whole) = driver.whole_image(wanted)?
+        && has_all_places(&whole, spec, config)
     {
-        return Rootfs::Bind(only.clone());
+        return Ok(Rootfs::Bind(whole));
     }
-    if lower.is_empty() {
-        // `FROM scratch` and nothing else: an empty folder stands for no layer.
-        lower.push(container.folder().join("rootfs"));
-    }
-    Rootfs::Overlay {
-        lower,
-        upper: container.folder().join("upper"),
-        work: container.folder().join("work"),
-        volatile: true,
-    }
+    driver.rootfs(wanted)
 }
 
 /// Whether a tree has, without symbolic links on the way, every mount's target, the working directory and the volumes.

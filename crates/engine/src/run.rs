@@ -10,10 +10,12 @@ use minidock_layer::open_in_layers;
 use minidock_oci::{ImageConfig, MAX_MANIFEST_SIZE, Platform};
 use minidock_run::{Host, Launch, Rootfs};
 use minidock_store::{
-    Container, ContainerState, Hold, ImageLayers, ImageRecord, NewContainer, Status, StoreError,
+    Container, ContainerState, Driver, Hold, ImageLayers, ImageRecord, NewContainer, Status,
+    StoreError,
 };
 
 use crate::spec::{self, Facts, Network, Wishes};
+use crate::storage::{self, StorageDriver, Wanted};
 use crate::user::{self, ResolvedUser};
 use crate::volumes::{Fill, Mounts, Owner};
 use crate::{Engine, Error, effective, name, rootfs};
@@ -46,6 +48,7 @@ struct Prepared<'a> {
     user: &'a ResolvedUser,
     host: &'a Host,
     fills: &'a [Fill],
+    driver: &'a dyn StorageDriver,
 }
 
 /// What a container is made of.
@@ -55,6 +58,7 @@ struct New<'a> {
     record: &'a ImageRecord,
     layers: &'a ImageLayers,
     kernel: (u32, u32),
+    driver: Driver,
 }
 
 /// Something to tell the user that does not stop the container.
@@ -90,6 +94,7 @@ impl Engine {
         }
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let user = self.resolve_user(request, &config, &layers)?;
+        let storage = self.storage(layers.folders.len())?;
         let host = Host::read()?;
         let new = New {
             request,
@@ -97,6 +102,7 @@ impl Engine {
             record: &record,
             layers: &layers,
             kernel: host.kernel,
+            driver: storage.driver.driver(),
         };
         let (container, state, fills) = self.create(hold, &new, argv)?;
         foreign.into_iter().for_each(warn);
@@ -107,6 +113,7 @@ impl Engine {
             user: &user,
             host: &host,
             fills: &fills,
+            driver: storage.driver.as_ref(),
         };
         let mounts = state.mounts.clone();
         let result = self.start_and_wait(&prepared, &container, state, warn);
@@ -120,6 +127,11 @@ impl Engine {
             return Ok(status);
         }
         result
+    }
+
+    /// The storage driver for a new container of an image with so many layers.
+    pub(crate) fn storage(&self, layers: usize) -> Result<storage::Choice, Error> {
+        storage::choose(&self.store, self.driver, layers, self.ids.search())
     }
 
     fn image_to_run(&self, query: &str) -> Result<ImageRecord, Error> {
@@ -189,6 +201,7 @@ impl Engine {
             record,
             layers,
             kernel,
+            driver,
         } = *new;
         let id = self.store.new_container_id()?;
         let name = match &request.name {
@@ -237,6 +250,7 @@ impl Engine {
             mounts: records,
             stop_signal: None,
             stop_timeout: None,
+            driver,
         };
         let new = NewContainer {
             name: &state.name,
@@ -290,6 +304,7 @@ impl Engine {
             user,
             host,
             fills,
+            driver,
         } = prepared;
         let wishes = &request.wishes;
         let host_name = read_host("/proc/sys/kernel/hostname");
@@ -315,11 +330,21 @@ impl Engine {
             problem: e.to_string(),
         })?;
         container.write_file("config.json", &json, 0o600)?;
-        let rootfs = rootfs::choose(&self.store, &spec, config, layers, container);
-        let provide = match rootfs {
-            Rootfs::Overlay { .. } => rootfs::provisions(config),
-            // It is whole as it is, and nobody may write to it.
-            Rootfs::Bind(_) => Vec::new(),
+        let wanted = Wanted {
+            store: &self.store,
+            layers,
+            container,
+        };
+        let rootfs = rootfs::choose(*driver, &wanted, &spec, config)?;
+        // The image itself is whole as it is, and nobody may write to it.
+        let own = match &rootfs {
+            Rootfs::Bind(folder) => *folder == container.written(driver.driver()),
+            Rootfs::Overlay { .. } | Rootfs::FuseOverlay { .. } => true,
+        };
+        let provide = if own {
+            rootfs::provisions(config)
+        } else {
+            Vec::new()
         };
         let launch = Launch {
             spec: &spec,

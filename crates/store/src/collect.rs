@@ -17,7 +17,7 @@ use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
 use crate::fs::list;
 use crate::lock::Lock;
 use crate::tmp::{Entry, PINS, SESSION};
-use crate::{ImageRecord, Store, StoreError};
+use crate::{ImageRecord, Store, StoreError, flat};
 
 /// What a collection removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,11 @@ impl Store {
                 gone.images.extend(digest);
             }
         }
+        for name in self.flat_names()? {
+            if !live.every_layer && !live.flat.contains(&name) {
+                discard(self.path(flat::FLAT).join(&name))?;
+            }
+        }
         for algorithm in ["sha256", "sha512"] {
             let folder = self.path("layers").join(algorithm);
             for name in list(&folder)? {
@@ -111,13 +116,25 @@ impl Store {
         for name in list(&self.path("locks"))? {
             let path = self.path("locks").join(&name);
             // Whoever waits for it then finds that it is no more, and makes a new one.
-            if name.to_string_lossy().starts_with("layer-")
+            if ["layer-", flat::LOCK_PREFIX]
+                .iter()
+                .any(|prefix| name.to_string_lossy().starts_with(prefix))
                 && let Some(_lock) = Lock::try_exclusive(&path)?
             {
                 std::fs::remove_file(&path).map_err(StoreError::io("remove", path))?;
             }
         }
         Ok(gone)
+    }
+
+    /// The names in `flat/`, which only some stores have.
+    fn flat_names(&self) -> Result<Vec<String>, StoreError> {
+        let folder = self.path(flat::FLAT);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let names = list(&folder)?.into_iter();
+        Ok(names.filter_map(|name| name.into_string().ok()).collect())
     }
 
     fn mark(&self) -> Result<Live, StoreError> {
@@ -129,6 +146,7 @@ impl Store {
         for container in self.containers()? {
             // Without its state a container cannot run, so it needs no layers.
             if let Ok(Some(state)) = container.state() {
+                live.flat.insert(flat::name(&state.layers));
                 live.layers.extend(state.layers);
             }
         }
@@ -168,7 +186,10 @@ impl Store {
             .image_config(&record.image_id)
             .and_then(|config| self.image_layers(&record.image_id, &config));
         match layers {
-            Ok(layers) => live.layers.extend(layers.folders),
+            Ok(layers) => {
+                live.flat.insert(flat::name(&layers.folders));
+                live.layers.extend(layers.folders);
+            }
             Err(_) => live.every_layer = true,
         }
     }
@@ -178,6 +199,7 @@ impl Store {
 struct Live {
     blobs: HashSet<String>,
     layers: HashSet<String>,
+    flat: HashSet<String>,
     images: HashSet<Digest>,
     every_blob: bool,
     every_layer: bool,

@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{Durability, list, make_dir, random_hex, read_json, replace, replace_json};
 use crate::lock::{Hold, Lock, LockMode};
 use crate::tmp::Entry;
-use crate::{RootAttributes, Store, StoreError};
+use crate::{Driver, RootAttributes, Store, StoreError};
 
 /// The file in a container's folder that its supervisor keeps locked.
 const LOCK: &str = "lock";
+
+/// The folder of all files of a container that has no overlay.
+const TREE: &str = "tree";
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +82,9 @@ pub struct ContainerState {
     /// How many seconds it then has; a negative number is for ever.
     #[serde(default)]
     pub stop_timeout: Option<i64>,
+    /// What its root file system is made of.
+    #[serde(default)]
+    pub driver: Driver,
 }
 
 /// What a mount shows.
@@ -196,14 +202,18 @@ impl Store {
         let made = (|| {
             make_dir(&folder)?;
             container.supervised = Lock::try_exclusive(&folder.join(LOCK))?.map(Arc::new);
-            for name in ["upper", "work", "rootfs"] {
+            let folders = match state.driver {
+                Driver::Overlay | Driver::FuseOverlayfs => &["upper", "work", "rootfs"][..],
+                Driver::Flat => &[TREE, "rootfs"],
+            };
+            for name in folders {
                 let path = folder.join(name);
                 DirBuilder::new()
                     .mode(0o755)
                     .create(&path)
                     .map_err(StoreError::io("create", &path))?;
             }
-            self.set_root(&folder.join("upper"), new.root)?;
+            self.set_root(&container.written(state.driver), new.root)?;
             // Last: what has a state is whole.
             container.write_state(state)
         })();
@@ -214,7 +224,11 @@ impl Store {
         made.map(|()| container)
     }
 
-    fn set_root(&self, upper: &Path, root: RootAttributes) -> Result<(), StoreError> {
+    /// Gives a folder the owner and mode of an image's root.
+    ///
+    /// # Errors
+    /// When they cannot be changed.
+    pub fn set_root(&self, upper: &Path, root: RootAttributes) -> Result<(), StoreError> {
         if self.id_map().has_owners() {
             std::os::unix::fs::chown(upper, Some(root.uid), Some(root.gid))
                 .map_err(StoreError::io("change the owner of", upper))?;
@@ -358,6 +372,15 @@ impl Container {
     /// When its lock cannot be looked at.
     pub fn is_supervised(&self) -> Result<bool, StoreError> {
         Ok(Lock::try_exclusive(&self.folder.join(LOCK))?.is_none())
+    }
+
+    /// The folder that the container writes to: what it changed of its image's layers, or, with [`Driver::Flat`], all of
+    /// its files.
+    pub fn written(&self, driver: Driver) -> PathBuf {
+        self.folder.join(match driver {
+            Driver::Overlay | Driver::FuseOverlayfs => "upper",
+            Driver::Flat => TREE,
+        })
     }
 
     /// Its state; `None` for one that was killed while it was made.

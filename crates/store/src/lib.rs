@@ -8,7 +8,9 @@
 //!   diffs/<alg>-<hex>          the diff_id that this layer blob was seen to inflate to
 //!   layers/<alg>/<hex>/        one extracted layer: fs/, layer.json, aside
 //!   images/<hex>.json          what `run` needs of an image: its layers' folders, the root's mode
-//!   containers/<id>/           config.json, state.json, upper/, work/, rootfs/, hosts, …
+//!   flat/<hex>/fs              all files of an image, for containers without an overlay
+//!   driver.json                which storage drivers work here
+//!   containers/<id>/           config.json, state.json, upper/ and work/ or tree/, rootfs/, hosts, …
 //!   names/<name>               symlink to the id of the container of that name
 //!   volumes/<name>/            volume.json, _data/: what containers see
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
@@ -39,7 +41,9 @@
 mod check;
 mod collect;
 mod container;
+mod driver;
 mod error;
+mod flat;
 mod fs;
 mod id_map;
 mod index;
@@ -56,6 +60,7 @@ mod volumes;
 pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
 pub use container::{Container, ContainerState, MountKind, MountRecord, NewContainer, Status};
+pub use driver::{Driver, DriverError, DriverRecord, TriedDriver};
 pub use error::StoreError;
 pub use id_map::{IdExtent, IdMap, IdMapping};
 pub use index::ImageRecord;

@@ -194,7 +194,7 @@ pub(super) fn make_root_read_only(root: BorrowedFd<'_>) -> Result<(), Fail> {
 }
 
 /// Sets attributes of an attached mount. Before Linux 5.12 only the mount itself can be changed, not those below it.
-fn set_attributes(
+pub(super) fn set_attributes(
     fd: BorrowedFd<'_>,
     recursive: bool,
     attributes: Attributes,

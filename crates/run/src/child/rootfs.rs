@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
+use minidock_sys::mount::{ATTR_NODEV, Attributes};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
@@ -41,6 +42,13 @@ pub(super) fn bind(found: &mut Found, source: &CStr, mountpoint: &CStr) -> Resul
     if found.follows_host {
         mounts::make_tree_private(tree.as_fd()).during(Phase::Attach)?;
     }
+    // As on every file system that is mounted in a user namespace: a device node of the image's opens nothing, even where
+    // the host's root has made it.
+    let no_devices = Attributes {
+        set: ATTR_NODEV,
+        ..Attributes::default()
+    };
+    mounts::set_attributes(tree.as_fd(), true, no_devices).during(Phase::Attributes)?;
     found.root = Some(tree);
     Ok(())
 }
