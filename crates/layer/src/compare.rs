@@ -38,6 +38,7 @@ pub fn compare(actual: BorrowedFd<'_>, expected: BorrowedFd<'_>) -> Result<Diffe
         expected,
         todo: vec![Vec::new()],
         links: HashMap::new(),
+        back: HashMap::new(),
         found: Differences::default(),
     };
     let roots = [actual, expected].map(rustix::fs::fstat);
@@ -58,8 +59,9 @@ struct Comparison<'a> {
     expected: BorrowedFd<'a>,
     /// Folders that both have.
     todo: Vec<Vec<u8>>,
-    /// Inode numbers of files with several names, in the actual tree by those in the expected one.
+    /// Inode numbers of files with several names, in the actual tree by those in the expected one, and back.
     links: HashMap<u64, u64>,
+    back: HashMap<u64, u64>,
     found: Differences,
 }
 
@@ -173,12 +175,14 @@ impl Comparison<'_> {
         Ok(None)
     }
 
+    /// Names of one file are names of one file in both trees. Numbers of links say nothing: other layers and flat images may
+    /// have names for the file as well.
     fn same_links(&mut self, is: &Stat, should: &Stat) -> bool {
         if should.st_nlink == 1 && is.st_nlink == 1 {
             return true;
         }
-        is.st_nlink == should.st_nlink
-            && *self.links.entry(should.st_ino).or_insert(is.st_ino) == is.st_ino
+        *self.links.entry(should.st_ino).or_insert(is.st_ino) == is.st_ino
+            && *self.back.entry(is.st_ino).or_insert(should.st_ino) == should.st_ino
     }
 }
 

@@ -23,6 +23,14 @@ const LOCK: &str = "lock";
 /// The folder of all files of a container that has no overlay.
 const TREE: &str = "tree";
 
+/// The folders that every container of a driver has.
+pub(crate) fn folders(driver: Driver) -> &'static [&'static str] {
+    match driver {
+        Driver::Overlay | Driver::FuseOverlayfs => &["upper", "work", "rootfs"],
+        Driver::Flat => &[TREE, "rootfs"],
+    }
+}
+
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -202,11 +210,7 @@ impl Store {
         let made = (|| {
             make_dir(&folder)?;
             container.supervised = Lock::try_exclusive(&folder.join(LOCK))?.map(Arc::new);
-            let folders = match state.driver {
-                Driver::Overlay | Driver::FuseOverlayfs => &["upper", "work", "rootfs"][..],
-                Driver::Flat => &[TREE, "rootfs"],
-            };
-            for name in folders {
+            for name in folders(state.driver) {
                 let path = folder.join(name);
                 DirBuilder::new()
                     .mode(0o755)

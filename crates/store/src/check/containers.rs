@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::{Check, Repair, remove_file};
 use crate::container::Container;
+use crate::container::folders;
 use crate::fs::list;
-use crate::{ContainerState, Store, StoreError};
+use crate::{ContainerState, Driver, Store, StoreError};
 
 /// A container as far as its layers are concerned.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ impl Check<'_> {
         let path = container.folder().join("state.json");
         let remedy = format!(
             "what it wrote is in {}",
-            container.folder().join("upper").display()
+            container.written(Driver::Overlay).display()
         );
         let state = match container.state() {
             Ok(Some(state)) if state.id == id => state,
@@ -76,7 +77,7 @@ impl Check<'_> {
             }
             Err(e) => return Err(e),
         };
-        for folder in ["upper", "work", "rootfs"] {
+        for folder in folders(state.driver) {
             let path = container.folder().join(folder);
             if !path.is_dir() && container.folder().exists() {
                 self.found(&path, "is missing", vec![name(&state)], None)?;
