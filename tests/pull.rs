@@ -13,6 +13,7 @@ scenarios!(
     an_index_is_resolved_to_a_platform,
     a_digest_pins_the_image,
     a_moved_tag_is_followed,
+    all_tags_of_a_repository_are_pulled,
     a_terminal_gets_progress,
     the_official_images_can_be_pulled,
 );
@@ -190,6 +191,11 @@ fn a_moved_tag_is_followed(cx: &Context) {
     cx.run(["pull", &reference]).silent_ok();
     registry.push(&fixtures().join("app"), "moving:1");
     let output = cx.run(["pull", &reference]);
+    let old = layout_manifest(&fixtures().join("busybox"));
+    assert!(
+        output.ok().contains(&format!("\n1: moved, it was {old}\n")),
+        "{output}"
+    );
     assert!(
         output
             .silent_ok()
@@ -246,4 +252,21 @@ fn the_official_images_can_be_pulled(cx: &Context) {
     let output = cx.run(["run", "--rm", &reference, "true"]);
     assert_ne!(output.code, Some(0), "{output}");
     assert!(output.stderr.contains("platform"), "{output}");
+}
+
+fn all_tags_of_a_repository_are_pulled(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let one = registry.push(&fixtures().join("busybox"), "many:1");
+    registry.push(&fixtures().join("app"), "many:2");
+    let repository = one.trim_end_matches(":1");
+    let both = cx.run(["pull", "-a", "--max-concurrent-downloads", "1", repository]);
+    let lines: Vec<&str> = both.silent_ok().lines().collect();
+    assert_eq!(*lines.last().unwrap(), format!("{repository}:2"));
+    assert!(lines.contains(&one.as_str()), "{both}");
+    let images = cx.run(["images", "-q", repository]);
+    assert_eq!(images.silent_ok().lines().count(), 2, "{images}");
+    let tagged = cx.run(["pull", "-a", &one]);
+    assert!(tagged.error(125).contains("--all-tags"), "{tagged}");
 }

@@ -216,6 +216,8 @@ pub struct Pulled {
     pub digest: Digest,
     /// Whether the store did not have it under this name.
     pub new: bool,
+    /// The digest that the tag had in the store before, where that was another one.
+    pub before: Option<Digest>,
 }
 
 /// Pulls an image into the store.
@@ -360,6 +362,7 @@ async fn up_to_date(
         manifest: record.manifest.clone(),
         digest: known.clone(),
         new: false,
+        before: None,
     }))
 }
 
@@ -388,6 +391,10 @@ async fn bring(
             wanted: wanted.to_string(),
         });
     }
+    let before = match store.find_image(&reference.to_string()) {
+        Ok(Found::Name(known)) if reference.digest().is_none() => known.digest,
+        _ => None,
+    };
     let layers = resolved.layers(&config);
     for layer in &layers {
         registry.event(Event::Waiting {
@@ -404,6 +411,7 @@ async fn bring(
         manifest: resolved.manifest.digest.clone(),
         digest: resolved.top.digest.clone(),
         new: true,
+        before: before.filter(|digest| *digest != resolved.top.digest),
     };
     let record = ImageRecord {
         repository: None,

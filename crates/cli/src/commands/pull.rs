@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use minidock_engine::oci::{Platform, Reference, ReferenceError};
-use minidock_engine::{Engine, PullOptions, Pulled};
+use minidock_engine::{Engine, PullOptions, Pulled, remote_tags};
 
 use super::common::{each, platform, print};
 use crate::failure::Failure;
@@ -13,9 +13,15 @@ use crate::progress::{Progress, Stream};
 
 #[derive(Debug, Args)]
 pub struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
     /// Suppress verbose output
     #[arg(short, long)]
     pub quiet: bool,
+    /// Layers that are fetched at the same time
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub max_concurrent_downloads: Option<u8>,
     /// Pull for this platform, if the image has several
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
@@ -31,25 +37,65 @@ pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
         .as_deref()
         .map(|p| platform(Some(p)))
         .transpose()?;
+    let how = PullOptions {
+        platform,
+        max_concurrent: args
+            .max_concurrent_downloads
+            .map_or(PullOptions::default().max_concurrent, usize::from),
+        ..place.pull_options()?
+    };
+    if args.all_tags {
+        return each(&args.images, |image| {
+            pull_all(place, image, &how, args.quiet)
+        });
+    }
     each(&args.images, |image| {
-        if args.quiet {
-            let (reference, _) = bring(place, image, platform.as_ref(), &Progress::quiet)?;
-            return print(&format!("{reference}\n"));
-        }
-        if image.parse::<Reference>().is_ok() && Reference::tag_is_implied(image) {
+        if !args.quiet && image.parse::<Reference>().is_ok() && Reference::tag_is_implied(image) {
             print("Using default tag: latest\n")?;
         }
-        let progress = || Progress::new(Stream::Stdout);
-        let (reference, pulled) = bring(place, image, platform.as_ref(), &progress)?;
-        print(&summary(&reference, &pulled))?;
-        print(&format!("{reference}\n"))
+        pull_one(place, image, &how, args.quiet)
     })
+}
+
+fn pull_one(place: &Place, image: &str, how: &PullOptions, quiet: bool) -> Result<(), Failure> {
+    if quiet {
+        let (reference, _) = bring(place, image, how, &Progress::quiet)?;
+        return print(&format!("{reference}\n"));
+    }
+    let progress = || Progress::new(Stream::Stdout);
+    let (reference, pulled) = bring(place, image, how, &progress)?;
+    print(&summary(&reference, &pulled))?;
+    print(&format!("{reference}\n"))
+}
+
+/// All tags of a repository, in order.
+fn pull_all(place: &Place, image: &str, how: &PullOptions, quiet: bool) -> Result<(), Failure> {
+    let reference: Reference = image
+        .parse()
+        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+    if !Reference::tag_is_implied(image) {
+        return Err(Failure::usage(
+            "a tag or digest cannot be used with --all-tags",
+        ));
+    }
+    let progress = Progress::new(Stream::Stderr);
+    let tags = remote_tags(&reference, how, &|event| progress.show(event))
+        .map_err(minidock_engine::Error::from)?;
+    progress.end();
+    for tag in tags {
+        pull_one(place, &format!("{}:{tag}", reference.name()), how, quiet)?;
+    }
+    Ok(())
 }
 
 /// The pull of a missing image for `run`: everything on standard error.
 pub fn for_run(place: &Place, image: &str, platform: Option<&Platform>) -> Result<(), Failure> {
+    let how = PullOptions {
+        platform: platform.cloned(),
+        ..place.pull_options()?
+    };
     let progress = || Progress::new(Stream::Stderr);
-    let (reference, pulled) = bring(place, image, platform, &progress)?;
+    let (reference, pulled) = bring(place, image, &how, &progress)?;
     std::io::stderr().write_all(summary(&reference, &pulled).as_bytes())?;
     Ok(())
 }
@@ -72,14 +118,10 @@ pub fn searched(place: &Place, engine: &Engine, image: &str) -> Result<Option<St
 fn bring(
     place: &Place,
     image: &str,
-    platform: Option<&Platform>,
+    how: &PullOptions,
     progress: &dyn Fn() -> Progress,
 ) -> Result<(Reference, Pulled), Failure> {
-    let options = PullOptions {
-        platform: platform.cloned(),
-        ..place.pull_options()?
-    };
-    let mut candidates = options
+    let mut candidates = how
         .registries
         .candidates(image)
         .map_err(|e: ReferenceError| Failure::new(e.to_string()))?
@@ -89,7 +131,7 @@ fn bring(
         let progress = progress();
         let result = place
             .engine()?
-            .pull(&reference, &options, &|event| progress.show(event));
+            .pull(&reference, how, &|event| progress.show(event));
         progress.end();
         match result {
             Ok(pulled) => return Ok((reference, pulled)),
@@ -108,8 +150,12 @@ fn summary(reference: &Reference, pulled: &Pulled) -> String {
     } else {
         "Image is up to date for"
     };
+    let moved = match (&pulled.before, reference.tag()) {
+        (Some(before), Some(tag)) => format!("{tag}: moved, it was {before}\n"),
+        _ => String::new(),
+    };
     format!(
-        "Digest: {}\nStatus: {status} {}\n",
+        "Digest: {}\n{moved}Status: {status} {}\n",
         pulled.digest,
         reference.familiar()
     )
