@@ -24,6 +24,7 @@ mod inspect;
 mod isolation;
 mod load;
 mod login;
+mod prune;
 mod pull;
 mod readme;
 mod registries;

@@ -142,23 +142,50 @@ pub enum Error {
     /// The Spec could not be put together.
     #[error("cannot describe the container")]
     Spec(#[from] oci_spec::OciSpecError),
-    /// An image is in use.
-    #[error("{subject}: container {container} is using its image {image}")]
-    InUse {
-        /// What was to be removed.
-        subject: String,
+    /// The only name of an image that a container uses.
+    #[error(
+        "conflict: unable to remove repository reference {reference:?} (must force) - container {container} is using its referenced image {image}"
+    )]
+    ReferenceInUse {
+        /// The name.
+        reference: String,
         /// By which container.
         container: String,
         /// The image.
         image: String,
-        /// Whether it runs, so that force does not help.
-        running: bool,
     },
+    /// A running container uses an image.
+    #[error(
+        "conflict: unable to delete {image} (cannot be forced) - image is being used by running container {container}"
+    )]
+    ImageRunning {
+        /// The image.
+        image: String,
+        /// By which container.
+        container: String,
+    },
+    /// A container that does not run uses an image.
+    #[error(
+        "conflict: unable to delete {image} (must be forced) - image is being used by stopped container {container}"
+    )]
+    ImageInUse {
+        /// The image.
+        image: String,
+        /// By which container.
+        container: String,
+    },
+    /// A tag cannot be given where a digest stands.
+    #[error("refusing to create a tag with a digest reference: {0}")]
+    TagWithDigest(String),
     /// An image has several names.
-    #[error("cannot remove image {0}: it has several names")]
+    #[error(
+        "conflict: unable to delete {0} (must be forced) - image is referenced in multiple repositories"
+    )]
     SeveralNames(String),
     /// A container is running.
-    #[error("cannot remove container {0}: it is running")]
+    #[error(
+        "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
+    )]
     ContainerRunning(String),
     /// The container's process could not be ended.
     #[error("cannot end container {container}")]
@@ -208,14 +235,14 @@ impl Error {
             Self::Platform { wanted, image, .. } => Some(format!(
                 "pull it for that platform: `minidock pull --platform {wanted} {image}`"
             )),
-            Self::InUse {
-                running: true,
-                container,
-                ..
-            } => Some(format!("end it first: `minidock rm -f {container}`")),
-            Self::InUse { container, .. } => Some(format!(
-                "remove the container with `minidock rm {container}`, or use `minidock rmi -f`"
-            )),
+            Self::ImageRunning { container, .. } => {
+                Some(format!("end it first: `minidock rm -f {container}`"))
+            }
+            Self::ReferenceInUse { container, .. } | Self::ImageInUse { container, .. } => {
+                Some(format!(
+                    "remove the container with `minidock rm {container}`, or use `minidock rmi -f`"
+                ))
+            }
             Self::SeveralNames(_) => {
                 Some("remove it by name, or all its names with `minidock rmi -f`".into())
             }

@@ -44,9 +44,13 @@ impl Engine {
     pub fn inspect_image(&self, query: &str) -> Result<ImageDetails, Error> {
         let (summary, config) = self.image(query)?;
         let layers = self.store.image_layers(&summary.id, &config);
+        let records = self.store.images()?;
+        let tagged = records.iter().filter(|r| r.image_id == summary.id);
+        let last_tagged = tagged.filter_map(|r| r.last_tagged).max();
         Ok(ImageDetails {
             layers: layers.map(|l| l.trees(&self.store)).unwrap_or_default(),
-            last_tagged: None,
+            last_tagged: last_tagged
+                .and_then(|t| Timestamp::from_second(i64::try_from(t).ok()?).ok()),
             summary,
             config,
         })

@@ -19,12 +19,14 @@ mod inspect;
 mod name;
 mod new_image;
 mod pattern;
+mod prune;
 mod remove;
 mod rootfs;
 mod run;
 pub mod spec;
 pub mod storage;
 mod subids;
+mod untag;
 pub mod user;
 mod view;
 mod volumes;
@@ -57,9 +59,10 @@ pub use minidock_store::{
     StoreError,
 };
 pub use new_image::{CommitRequest, ImportRequest, Labelling};
-pub use remove::Removed;
+pub use prune::{ContainerUsage, DiskUsage, ImageUsage, PruneFilters, Pruned, VolumeUsage};
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
+pub use untag::Removed;
 pub use volumes::{VolumeLine, clean as clean_path, is_name as is_volume_name};
 
 /// Checks a login with its registry, and keeps it where [`PullOptions::credentials`] says.

@@ -1,78 +1,10 @@
-//! `rmi` and `rm`.
+//! `rm`.
 
-use minidock_store::{ContainerState, Found, IdMap, ImageRecord};
+use minidock_store::{ContainerState, IdMap};
 
 use crate::{Engine, Error};
 
-/// What `rmi` did, in the order in which Docker prints it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// A name was removed.
-    Untagged(String),
-    /// An image or a layer was deleted.
-    Deleted(String),
-}
-
 impl Engine {
-    /// Removes an image's name, and the image with its last name. With `force`, by id with all
-    /// its names, and although stopped containers use it (they keep their layers).
-    ///
-    /// # Errors
-    /// When there is no such image, it is in use, or it has several names and was named by its id.
-    pub fn remove_image(&self, query: &str, force: bool) -> Result<Vec<Removed>, Error> {
-        let found = self.store.find_image(query)?;
-        let all = self.store.images()?;
-        let (gone, by_name) = match found {
-            Found::Name(record) => (vec![record], true),
-            Found::Id(records) => (records, false),
-        };
-        let Some(image_id) = gone.first().map(|r| r.image_id.clone()) else {
-            return Ok(Vec::new());
-        };
-        let names: usize = gone.iter().filter(|r| r.tag.is_some()).count();
-        if !by_name && names > 1 && !force {
-            return Err(Error::SeveralNames(query.to_owned()));
-        }
-        let last = !all
-            .iter()
-            .any(|r| r.image_id == image_id && !gone.contains(r));
-        if last {
-            self.check_unused(query, &image_id.to_string(), force)?;
-        }
-        self.enter()?;
-        let collected = self.store.remove_images(&gone)?;
-        let mut removed: Vec<Removed> = gone
-            .iter()
-            .flat_map(|r| untagged(r, &all, &gone))
-            .map(Removed::Untagged)
-            .collect();
-        if last {
-            removed.push(Removed::Deleted(image_id.to_string()));
-        }
-        removed.extend(collected.layers.into_iter().rev().map(Removed::Deleted));
-        Ok(removed)
-    }
-
-    fn check_unused(&self, subject: &str, image_id: &str, force: bool) -> Result<(), Error> {
-        self.remove_left_containers()?;
-        for container in self.store.containers()? {
-            let Some(state) = container.state()? else {
-                continue;
-            };
-            // One that is being started is supervised before its state says that it runs.
-            let running = state.is_alive() || container.is_supervised()?;
-            if state.image_id == image_id && (running || !force) {
-                return Err(Error::InUse {
-                    subject: format!("cannot remove image {subject}"),
-                    container: state.id[..12.min(state.id.len())].to_owned(),
-                    image: short(image_id).to_owned(),
-                    running,
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// Removes a container; a running one only with `force`, which ends it first. With `volumes`, its anonymous volumes go
     /// as well.
     ///
@@ -81,18 +13,27 @@ impl Engine {
     pub fn remove_container(&self, query: &str, force: bool, volumes: bool) -> Result<(), Error> {
         let container = self.store.find_container(query)?;
         let state = container.state()?;
-        if let Some(state) = &state
-            && state.is_alive()
-        {
+        if let Some(state) = state.as_ref().filter(|s| s.is_alive()) {
             if !force {
-                return Err(Error::ContainerRunning(query.to_owned()));
+                return Err(Error::ContainerRunning(state.name.clone()));
             }
             kill_and_wait(state)?;
         }
         self.enter()?;
         container.remove()?;
-        if let Some(state) = state.filter(|state| volumes || state.auto_remove) {
+        let Some(state) = state else {
+            return Ok(());
+        };
+        if volumes || state.auto_remove {
             self.store.remove_volumes_of(&state.mounts)?;
+        }
+        // The image may have been removed by force: then the container was the last to need its layers.
+        let images = self.store.images()?;
+        if !images
+            .iter()
+            .any(|r| r.image_id.to_string() == state.image_id)
+        {
+            self.store.collect()?;
         }
         Ok(())
     }
@@ -156,30 +97,4 @@ fn kill_and_wait(state: &ContainerState) -> Result<(), Error> {
             Err(e) => return Err(failed(e)),
         }
     }
-}
-
-fn short(digest: &str) -> &str {
-    let hex = digest.split(':').next_back().unwrap_or(digest);
-    &hex[..12.min(hex.len())]
-}
-
-/// The names that go with a record: its tag, and its digest if no other name keeps that.
-fn untagged(record: &ImageRecord, all: &[ImageRecord], gone: &[ImageRecord]) -> Vec<String> {
-    let Some(repository) = &record.repository else {
-        return Vec::new();
-    };
-    let familiar = crate::images::familiar(repository);
-    let mut names = Vec::new();
-    if let Some(tag) = &record.tag {
-        names.push(format!("{familiar}:{tag}"));
-    }
-    if let Some(digest) = &record.digest {
-        let kept = all.iter().any(|r| {
-            !gone.contains(r) && r.repository == record.repository && r.digest == record.digest
-        });
-        if !kept {
-            names.push(format!("{familiar}@{digest}"));
-        }
-    }
-    names
 }

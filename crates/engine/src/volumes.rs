@@ -433,16 +433,6 @@ impl Engine {
         self.enter()?;
         Ok(self.store.remove_volume(name)?)
     }
-
-    /// Removes what no container has: anonymous volumes, with `all` the others as well. Returns the names.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub fn prune_volumes(&self, all: bool) -> Result<Vec<String>, Error> {
-        self.enter()?;
-        let gone = self.store.prune_volumes(all)?;
-        Ok(gone.into_iter().map(|record| record.name).collect())
-    }
 }
 
 /// Whether a text can be a volume's name.

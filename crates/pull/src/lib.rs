@@ -423,6 +423,7 @@ async fn bring(
         image_id: resolved.config.clone(),
         created: String::new(),
         size: 0,
+        last_tagged: None,
     }
     .named(reference);
     let new = on_thread(move || {

@@ -10,6 +10,7 @@
 //! manifest every blob, until it is removed or repaired.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
@@ -26,6 +27,8 @@ pub struct Collected {
     pub images: Vec<Digest>,
     /// Names of the layer folders that are gone, `sha256:…`.
     pub layers: Vec<String>,
+    /// What the blobs that are gone took on the disk, and those layers whose size [`Store::parts`] has found out.
+    pub bytes: u64,
 }
 
 impl Store {
@@ -34,9 +37,22 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or changed.
     pub fn remove_images(&self, gone: &[ImageRecord]) -> Result<Collected, StoreError> {
+        self.replace_images(gone, &[])
+    }
+
+    /// [`Store::remove_images`], and puts others into the index instead.
+    ///
+    /// # Errors
+    /// As for [`Store::remove_images`].
+    pub fn replace_images(
+        &self,
+        gone: &[ImageRecord],
+        instead: &[ImageRecord],
+    ) -> Result<Collected, StoreError> {
         self.collect_after(|| {
             self.change_index(|records| {
                 records.retain(|r| !gone.contains(r));
+                records.extend_from_slice(instead);
                 Ok(())
             })
         })
@@ -94,7 +110,10 @@ impl Store {
             for name in list(&folder)? {
                 let relative = format!("layers/{algorithm}/{}", name.to_string_lossy());
                 if !keeps_layer(&relative) {
-                    discard(folder.join(&name))?;
+                    let path = folder.join(&name);
+                    let size = self.layer_info(&path).ok().and_then(|info| info.disk_size);
+                    gone.bytes = gone.bytes.saturating_add(size.unwrap_or(0));
+                    discard(path)?;
                     gone.layers
                         .push(format!("{algorithm}:{}", name.to_string_lossy()));
                 }
@@ -103,7 +122,10 @@ impl Store {
             for name in list(&folder)? {
                 let digest = format!("{algorithm}:{}", name.to_string_lossy());
                 if !keeps_blob(&digest) {
-                    discard(folder.join(&name))?;
+                    let path = folder.join(&name);
+                    let size = path.symlink_metadata().map_or(0, |m| m.blocks() * 512);
+                    gone.bytes = gone.bytes.saturating_add(size);
+                    discard(path)?;
                 }
             }
         }

@@ -375,7 +375,7 @@ impl Container {
     /// # Errors
     /// When its lock cannot be looked at.
     pub fn is_supervised(&self) -> Result<bool, StoreError> {
-        Ok(Lock::try_exclusive(&self.folder.join(LOCK))?.is_none())
+        Ok(self.folder.exists() && Lock::try_exclusive(&self.folder.join(LOCK))?.is_none())
     }
 
     /// The folder that the container writes to: what it changed of its image's layers, or, with [`Driver::Flat`], all of

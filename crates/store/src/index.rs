@@ -21,6 +21,7 @@ const REPO_DIGEST: &str = "io.minidock.digest";
 const IMAGE_ID: &str = "io.minidock.image-id";
 const CREATED: &str = "io.minidock.created";
 const SIZE: &str = "io.minidock.size";
+const LAST_TAGGED: &str = "io.minidock.last-tagged";
 
 /// One name of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct ImageRecord {
     pub created: String,
     /// Sum of the sizes of the files in its layers, in bytes.
     pub size: u64,
+    /// When `tag` gave it this name, in seconds since 1970; images that were pulled or loaded have none.
+    pub last_tagged: Option<u64>,
 }
 
 impl ImageRecord {
@@ -78,6 +81,7 @@ impl ImageRecord {
         put(IMAGE_ID, Some(self.image_id.to_string()));
         put(CREATED, Some(self.created.clone()));
         put(SIZE, Some(self.size.to_string()));
+        put(LAST_TAGGED, self.last_tagged.map(|t| t.to_string()));
         DescriptorBuilder::default()
             .media_type(MediaType::from(self.media_type.as_str()))
             .digest(
@@ -105,6 +109,7 @@ impl ImageRecord {
             image_id: get(IMAGE_ID)?.parse().ok()?,
             created: get(CREATED).unwrap_or_default(),
             size: get(SIZE)?.parse().ok()?,
+            last_tagged: get(LAST_TAGGED).and_then(|t| t.parse().ok()),
         })
     }
 }
@@ -180,6 +185,42 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Gives an image another name, which its former image loses. Returns whether that left something unreferred to.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchImage`] when the image was removed meanwhile, or a write error.
+    pub fn tag(&self, image: &ImageRecord, name: &Reference, now: u64) -> Result<bool, StoreError> {
+        self.change_index(|records| {
+            let same = |r: &&ImageRecord| r.image_id == image.image_id;
+            let known = records
+                .iter()
+                .find(|r| *r == image)
+                .or(records.iter().find(same));
+            let Some(known) = known else {
+                return Err(StoreError::NoSuchImage(image.image_id.to_string()));
+            };
+            let mut new = known.clone().named(name);
+            new.last_tagged = Some(now);
+            if known.repository != new.repository {
+                // A digest is what one registry knows the image by.
+                new.digest = None;
+            }
+            let already = records.iter_mut().find(|r| {
+                r.tag.is_some()
+                    && r.repository == new.repository
+                    && r.tag == new.tag
+                    && r.image_id == new.image_id
+            });
+            if let Some(already) = already {
+                already.last_tagged = Some(now);
+                return Ok(false);
+            }
+            Ok(add(records, new).left)
+        })
+    }
+}
+
 /// What adding a record did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Added {
@@ -217,7 +258,8 @@ fn add_record(records: &mut Vec<ImageRecord>, new: ImageRecord) -> bool {
         if old.image_id == new.image_id {
             // The same image, with a digest learned or packed anew.
             let changed = old.digest != new.digest;
-            records[at] = new;
+            let last_tagged = new.last_tagged.or(old.last_tagged);
+            records[at] = ImageRecord { last_tagged, ..new };
             return changed;
         }
         let mut old = records.remove(at);
@@ -257,6 +299,7 @@ mod tests {
             image_id: digest,
             created: String::new(),
             size: 7,
+            last_tagged: None,
         }
     }
 
@@ -264,6 +307,7 @@ mod tests {
     fn a_descriptor_keeps_the_whole_record() {
         let mut r = record(Some(("docker.io/library/a", Some("1"))), "x");
         r.digest = Some(Digest::sha256(b"index"));
+        r.last_tagged = Some(1_700_000_000);
         let d = r.to_descriptor().unwrap();
         assert_eq!(ImageRecord::from_descriptor(&d).unwrap(), r);
         assert_eq!(

@@ -27,6 +27,9 @@ pub struct LayerInfo {
     pub entries: u64,
     /// Whether the tar had an entry for the root folder itself.
     pub root_seen: bool,
+    /// What its folder takes on the disk, in bytes, once that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_size: Option<u64>,
 }
 
 /// A layer that an image needs.
@@ -302,6 +305,7 @@ impl LayerTxn<'_> {
             content_size: unpacked.content_size,
             entries: unpacked.entries,
             root_seen: unpacked.root_seen,
+            disk_size: None,
         };
         let tmp = self.writer.store.tmp();
         replace_json(

@@ -54,6 +54,7 @@ mod root;
 mod session;
 mod tmp;
 mod trash;
+mod usage;
 mod view;
 mod volumes;
 
@@ -69,4 +70,5 @@ pub use lock::Hold;
 pub use lookup::{Found, ImageLayers, RootAttributes};
 pub use root::Store;
 pub use session::Writer;
+pub use usage::{Parts, Usage};
 pub use volumes::{ANONYMOUS_LABEL, Filling, Volume, VolumeRecord, is_volume_name};

@@ -5,6 +5,7 @@
 mod check;
 mod commit;
 mod common;
+mod df;
 mod diff;
 mod doctor;
 mod export;
@@ -14,6 +15,7 @@ mod import;
 mod inspect;
 mod load;
 mod login;
+mod prune;
 mod ps;
 mod pull;
 mod push;
@@ -22,6 +24,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod tag;
 mod volume;
 
 use clap::Subcommand;
@@ -109,6 +112,8 @@ verbs! {
     Tags(remote::TagsArgs) => remote::tags,
     /// Save one or more images to a tar archive (streamed to standard output by default)
     Save(save::SaveArgs) => save::save,
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(tag::TagArgs) => tag::tag,
 }
 
 verbs! {
@@ -123,6 +128,8 @@ verbs! {
     /// List containers
     #[command(visible_aliases = ["ps", "list"])]
     Ls(ps::PsArgs) => ps::ps,
+    /// Remove all stopped containers
+    Prune(prune::ContainerPruneArgs) => prune::containers,
     /// Remove one or more containers
     #[command(visible_alias = "remove")]
     Rm(rm::RmArgs) => rm::rm,
@@ -144,6 +151,8 @@ verbs! {
     /// List images
     #[command(visible_alias = "list")]
     Ls(images::ImagesArgs) => images::images,
+    /// Remove unused images
+    Prune(prune::ImagePruneArgs) => prune::images,
     /// Download an image from a registry
     Pull(pull::PullArgs) => pull::pull,
     /// Upload an image to a registry
@@ -153,6 +162,8 @@ verbs! {
     Rm(rmi::RmiArgs) => rmi::rmi,
     /// Save one or more images to a tar archive (streamed to standard output by default)
     Save(save::SaveArgs) => save::save,
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(tag::TagArgs) => tag::tag,
 }
 
 verbs! {
@@ -184,4 +195,8 @@ verbs! {
     System:
     /// Verify all that is stored, and repair it
     Check(check::CheckArgs) => check::check,
+    /// Show disk usage
+    Df(df::DfArgs) => df::df,
+    /// Remove unused data
+    Prune(prune::SystemPruneArgs) => prune::system,
 }

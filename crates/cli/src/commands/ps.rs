@@ -146,6 +146,15 @@ pub fn ps(place: &Place, args: PsArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// How many volumes of the store it has.
+pub fn volumes(line: &ContainerLine) -> usize {
+    line.state
+        .mounts
+        .iter()
+        .filter(|m| m.name.is_some())
+        .count()
+}
+
 fn short(id: &str, whole: bool) -> String {
     if whole {
         id.to_owned()

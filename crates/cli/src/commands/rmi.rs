@@ -12,6 +12,9 @@ pub struct RmiArgs {
     /// Remove also what has several names or is used by stopped containers
     #[arg(short, long)]
     pub force: bool,
+    /// Do not delete untagged parents (there are none)
+    #[arg(long)]
+    pub no_prune: bool,
     /// Image names or ids
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,

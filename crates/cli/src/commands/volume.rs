@@ -1,12 +1,12 @@
 //! `minidock volume …`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use minidock_engine::VolumeLine;
 
 use super::common::{each, print};
+use super::prune::{confirmed, told};
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -192,28 +192,11 @@ pub struct PruneArgs {
 
 /// `minidock volume prune`.
 pub fn prune(place: &Place, args: PruneArgs) -> Result<u8, Failure> {
-    if !args.force && !confirmed(args.all)? {
+    let which = if args.all { "local" } else { "anonymous local" };
+    let warning =
+        format!("WARNING! This will remove {which} volumes not used by at least one container.\n");
+    if !args.force && !confirmed(&warning)? {
         return Ok(0);
     }
-    let gone = place.engine()?.prune_volumes(args.all)?;
-    if !gone.is_empty() {
-        print(&format!("Deleted Volumes:\n{}\n", gone.join("\n")))?;
-    }
-    Ok(0)
-}
-
-fn confirmed(all: bool) -> Result<bool, Failure> {
-    let which = if all { "local" } else { "anonymous local" };
-    let mut error = std::io::stderr();
-    write!(
-        error,
-        "WARNING! This will remove {which} volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
-    )?;
-    let mut answer = String::new();
-    let stdin = std::io::stdin();
-    stdin.lock().read_line(&mut answer)?;
-    if !stdin.is_terminal() {
-        writeln!(error)?;
-    }
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    told(&place.engine()?.prune_volumes(args.all)?)
 }

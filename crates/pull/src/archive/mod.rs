@@ -120,6 +120,7 @@ fn bring(writer: &Writer, found: Found<'_>) -> Result<Prepared, Error> {
         image_id: image_id.clone(),
         created: String::new(),
         size: 0,
+        last_tagged: None,
     };
     writer.finish_layers(&config)?;
     Ok(Prepared {

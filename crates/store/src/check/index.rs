@@ -89,5 +89,6 @@ fn image_of(store: &Store, digest: &Digest) -> Option<ImageRecord> {
         image_id,
         created: config.created,
         size: 0,
+        last_tagged: None,
     })
 }

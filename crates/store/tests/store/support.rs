@@ -120,6 +120,7 @@ impl Image {
             image_id: self.id(),
             created: String::new(),
             size: 0,
+            last_tagged: None,
         };
         let record = match name {
             Some(name) => record.named(&name.parse().unwrap()),
