@@ -19,6 +19,7 @@ scenarios!(
     a_program_that_serves_no_files_is_told_with_its_words,
     whoever_serves_files_goes_with_the_container,
     files_that_nobody_may_read_are_in_the_copy,
+    changes_are_told_and_committed_alike,
 );
 
 /// The drivers that can be had here.
@@ -414,6 +415,83 @@ fn files_that_nobody_may_read_are_in_the_copy(cx: &Context) {
         ],
     ));
     assert_eq!(output.silent_ok(), "0\nhidden\n");
+}
+
+/// What a container changed does not depend on what it was made of: `diff`, `commit` and `export` say the same.
+fn changes_are_told_and_committed_alike(cx: &Context) {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, owner) in [
+        ("www/page", 33),
+        ("www/other", 44),
+        ("gone/file", 55),
+        ("again/old", 66),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(3);
+        header.set_mtime(1_600_000_000);
+        header.set_uid(owner);
+        header.set_gid(owner);
+        tar.append_data(&mut header, path, &b"old"[..]).unwrap();
+    }
+    let layer = tar.into_inner().unwrap();
+    load_layers(cx, "base:1", vec![busybox().tar(), layer]);
+    let script = "echo more >>/www/page; rm -r /gone /again; mkdir /again; touch /again/new /tmp/made; chmod 700 /www; \
+                  ln /tmp/made /tmp/linked; rm /tmp/.keep";
+    let mut seen = Vec::new();
+    for driver in drivers(cx) {
+        let name = format!("by-{driver}");
+        cx.run(run(
+            driver,
+            &["--name", &name, "base:1", "sh", "-c", script],
+        ))
+        .silent_ok();
+        let diff = cx.run(["diff", &name]).silent_ok().to_owned();
+        assert!(
+            diff.contains("C /www/page\n") && diff.contains("D /gone\n"),
+            "{driver}: {diff}"
+        );
+        assert!(
+            !diff.contains("/bin/busybox") && !diff.contains("/www/other"),
+            "{driver}: {diff}"
+        );
+        let listing = |tar: &str| {
+            let mut command = cx.program("tar");
+            command.args(["--numeric-owner", "-tvf", tar]);
+            let output = cx.finish(command);
+            // Without the times of what was made just now.
+            let mut lines: Vec<String> = output
+                .ok()
+                .lines()
+                .map(|line| {
+                    let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
+                    if !line.contains("2020-09-13") {
+                        words.drain(3..5);
+                    }
+                    words.join(" ")
+                })
+                .collect();
+            lines.sort();
+            lines
+        };
+        cx.run(["export", "-o", "export.tar", &name]).silent_ok();
+        let exported = listing("export.tar");
+        let image = format!("image-{driver}");
+        cx.run(["commit", &name, &image]).ok();
+        let look = "stat -c '%n %a %s' /www /www/* /again/* /tmp/*; ls -a / /again; cat /www/page; stat -c %h /tmp/made";
+        let back = cx.run(["run", "--rm", &image, "sh", "-c", look]);
+        seen.push((diff, exported, back.silent_ok().to_owned()));
+    }
+    for other in &seen[1..] {
+        assert_eq!(seen[0].0, other.0);
+        assert_eq!(seen[0].1, other.1);
+        assert_eq!(seen[0].2, other.2);
+    }
+    // The true owners, whoever is mapped here.
+    let all = seen[0].1.join("\n");
+    for line in ["33/33 8 www/page", "44/44 3 2020-09-13"] {
+        assert!(all.contains(line), "{line}: {all}");
+    }
 }
 
 #[test]

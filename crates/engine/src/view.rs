@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use minidock_layer::change::{Change, Comparison};
 use minidock_layer::merged::{Level, Merged, Owners};
-use minidock_store::{Container, ContainerState, StoreError};
+use minidock_store::{Container, ContainerState, Driver, StoreError};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
@@ -70,19 +70,23 @@ impl Engine {
         let roots = PLACES
             .into_iter()
             .chain(state.mounts.iter().map(|m| m.target.trim_matches('/')));
-        let upper = container.level(ids, roots)?;
+        let upper = container.level(state.driver, ids, roots)?;
         let opened = upper.tree.try_clone().map_err(|source| StoreError::Io {
             operation: "open",
-            path: container.folder().join("upper"),
+            path: container.written(state.driver),
             source,
         })?;
         let mut levels = vec![upper];
         levels.extend(self.levels(&container, &state)?);
+        let merged = match state.driver {
+            Driver::Overlay | Driver::FuseOverlayfs => Merged::new(levels),
+            Driver::Flat => Merged::of_copy(levels),
+        };
         Ok(View {
             upper: opened,
             container,
             state,
-            merged: Merged::new(levels),
+            merged,
             lower,
         })
     }

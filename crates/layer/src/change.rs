@@ -63,7 +63,8 @@ impl Comparison<'_> {
             upper: Some(upper),
             merged: &merged,
             lower: Some(&lower),
-            hides: false,
+            // A copy lets nothing shine through.
+            hides: self.merged.is_copy(),
         };
         self.folder(&folder, 0, &mut changes)?;
         Ok(changes)

@@ -7,7 +7,7 @@ use minidock_layer::aside::{Aside, Record};
 use minidock_layer::merged::{Level, Owners};
 
 use crate::layers::open_dir;
-use crate::{Container, Store, StoreError};
+use crate::{Container, Driver, Store, StoreError};
 
 impl Store {
     /// A layer by its folder's name, for a merged view.
@@ -41,13 +41,14 @@ impl Store {
 }
 
 impl Container {
-    /// The writable layer, for a merged view. Where the store has one id for all files, they belong to `ids`, the user and
+    /// What the container writes to, for a merged view: its writable layer, or the whole tree. Where the store has one id for all files, they belong to `ids`, the user and
     /// group that the container has, but for `roots`: what was made for the container before it ran.
     ///
     /// # Errors
     /// When it cannot be opened.
     pub fn level<'p>(
         &self,
+        driver: Driver,
         ids: (u32, u32),
         roots: impl IntoIterator<Item = &'p str>,
     ) -> Result<Level, StoreError> {
@@ -63,7 +64,7 @@ impl Container {
             }
         }
         Ok(Level {
-            tree: open_dir(&self.folder().join("upper"))?,
+            tree: open_dir(&self.written(driver))?,
             aside,
             owners: if self.store().id_map().has_owners() {
                 Owners::True

@@ -125,7 +125,13 @@ impl Node {
             Ok(_) | Err(Errno::RANGE | Errno::OPNOTSUPP) => true,
             Err(_) => false,
         };
-        origin(ORIGIN, &mut value) || origin("trusted.overlay.origin", &mut value)
+        [
+            ORIGIN,
+            "trusted.overlay.origin",
+            "user.fuseoverlayfs.origin",
+        ]
+        .into_iter()
+        .any(|mark| origin(mark, &mut value))
     }
 
     pub(super) fn same_type(&self, other: &Self) -> bool {

@@ -27,6 +27,9 @@ const MAX_LINKS: usize = 40;
 /// Marks of overlayfs and of fuse-overlayfs on a folder that hides what is below.
 const OPAQUE: [&str; 2] = ["user.overlay.opaque", "user.fuseoverlayfs.opaque"];
 
+/// fuse-overlayfs makes this file in opaque folders besides.
+const FUSE_OPAQUE: &[u8] = b".wh..wh..opq";
+
 /// What the ids of a level's files mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owners {
@@ -62,6 +65,8 @@ pub struct Level {
 #[derive(Debug)]
 pub struct Merged {
     levels: Vec<Level>,
+    /// The first one is a whole tree.
+    copy: bool,
 }
 
 /// What a file is.
@@ -124,7 +129,21 @@ pub struct Node {
 impl Merged {
     /// Puts levels together, uppermost first.
     pub fn new(levels: Vec<Level>) -> Self {
-        Self { levels }
+        Self {
+            levels,
+            copy: false,
+        }
+    }
+
+    /// A tree that was once a copy of what the other levels show, uppermost first, and of which nothing shows but what it
+    /// has itself. They say what its files were copied from.
+    pub fn of_copy(levels: Vec<Level>) -> Self {
+        Self { levels, copy: true }
+    }
+
+    /// Whether the uppermost level hides all others.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.copy
     }
 
     /// Layers of which only content matters, uppermost first.
@@ -259,6 +278,7 @@ impl Merged {
             };
             let found = match stat(part.fd.as_fd(), name) {
                 Ok(Some(found)) => found,
+                Ok(None) if self.copy && part.level == 0 => break,
                 Ok(None) | Err(Errno::NOTDIR) => continue,
                 Err(e) => return Err(failed(e)),
             };
@@ -300,7 +320,8 @@ impl Merged {
         index: usize,
         candidates: &[usize],
     ) -> Result<Option<Node>, Error> {
-        if !self.levels[node.level].is_upper || !node.may_be_copied_up(name, index) {
+        let may_be = self.copy || node.may_be_copied_up(name, index);
+        if !self.levels[node.level].is_upper || !may_be {
             return Ok(None);
         }
         let lower: Vec<usize> = candidates.iter().copied().filter(|i| *i > index).collect();
@@ -313,9 +334,19 @@ impl Merged {
     /// The names in a folder, sorted, each with the parts that have it.
     fn names(&self, folder: &Node, parts: &[Part]) -> Result<Vec<Named>, Error> {
         let mut names: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for (index, part) in parts.iter().enumerate() {
+        let shown = parts
+            .iter()
+            .enumerate()
+            .filter(|(_, part)| !self.copy || part.level == 0);
+        for (index, part) in shown {
             for name in list(part.fd.as_fd(), &folder.path)? {
-                names.entry(name).or_default().push(index);
+                let all = if self.copy {
+                    // What the name was copied from is further down.
+                    (index..parts.len()).collect()
+                } else {
+                    vec![index]
+                };
+                names.entry(name).or_default().extend(all);
             }
         }
         Ok(names.into_iter().collect())
@@ -352,7 +383,7 @@ pub(crate) fn list(folder: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<Vec<u8>>, 
     let mut names = Vec::new();
     for entry in Dir::new(readable).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
+        if ![&b"."[..], b"..", FUSE_OPAQUE].contains(&name.as_slice()) {
             names.push(name);
         }
     }
