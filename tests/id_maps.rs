@@ -215,6 +215,12 @@ fn files_have_their_owners_where_ranges_are_granted() {
         seen.silent_ok(),
         "/www 33:44 750\n/www/page 33:44 640\n/last 65534:65534 600\n/bin 0:0 755\n0\n5:6\n65537\n"
     );
+    let info = world.run(Host::Ranges, ["info"]);
+    let text = info.silent_ok();
+    assert!(text.contains("\nID Map: ranges\n"), "{info}");
+    let users = format!(" Users: 0 -> {}, 1-65536 -> {USERS}\n", world.cx.uid);
+    assert!(text.contains(&users), "{info}");
+    assert!(!text.contains("one id for all files"), "{info}");
     // Another user is another user: group membership opens, nothing else does.
     let cat = |user: &str| {
         world.run(

@@ -20,6 +20,7 @@ mod doctor;
 mod fixtures;
 mod id_maps;
 mod images;
+mod info;
 mod inspect;
 mod isolation;
 mod load;

@@ -31,6 +31,11 @@ pub trait StorageDriver: Debug {
     /// Which one.
     fn driver(&self) -> Driver;
 
+    /// The program that it needs, if there is one.
+    fn program(&self) -> Option<&Path> {
+        None
+    }
+
     /// Makes the root file system of a new container, or says how it is to be mounted.
     ///
     /// # Errors
@@ -97,6 +102,10 @@ struct FuseOverlayfs {
 impl StorageDriver for FuseOverlayfs {
     fn driver(&self) -> Driver {
         Driver::FuseOverlayfs
+    }
+
+    fn program(&self) -> Option<&Path> {
+        Some(&self.program)
     }
 
     fn rootfs(&self, wanted: &Wanted<'_>) -> Result<Rootfs, Error> {

@@ -12,6 +12,7 @@ mod export;
 mod history;
 mod images;
 mod import;
+mod info;
 mod inspect;
 mod load;
 mod login;
@@ -95,6 +96,8 @@ verbs! {
     Export(export::ExportArgs) => export::export,
     /// Import the contents from a tarball to create a filesystem image
     Import(import::ImportArgs) => import::import,
+    /// Display information about this installation
+    Info(info::InfoArgs) => info::info,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// Authenticate to a registry
@@ -197,6 +200,8 @@ verbs! {
     Check(check::CheckArgs) => check::check,
     /// Show disk usage
     Df(df::DfArgs) => df::df,
+    /// Display information about this installation
+    Info(info::InfoArgs) => info::info,
     /// Remove unused data
     Prune(prune::SystemPruneArgs) => prune::system,
 }
