@@ -27,6 +27,7 @@ mod load;
 mod login;
 mod prune;
 mod pull;
+mod push;
 mod readme;
 mod registries;
 mod run;
