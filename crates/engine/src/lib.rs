@@ -188,11 +188,7 @@ impl Engine {
     ///
     /// # Errors
     /// When it is no such archive, or its content is not what its names say.
-    pub fn load(
-        &self,
-        archive: impl std::io::Read + Send,
-        platform: &Platform,
-    ) -> Result<Vec<Loaded>, Error> {
+    pub fn load(&self, archive: std::fs::File, platform: &Platform) -> Result<Vec<Loaded>, Error> {
         self.enter()?;
         Ok(minidock_pull::archive::load(
             &self.store,

@@ -41,7 +41,7 @@ use minidock_oci::{DiffId, Digest};
 
 pub use compare::{Differences, compare};
 pub use complete::{Lower, complete};
-pub use decode::decompress;
+pub use decode::{MAGIC, decompress, is_compressed};
 pub use error::Error;
 pub use extract::NeedsLower;
 pub use flatten::{Files, flatten};

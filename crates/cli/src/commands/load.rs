@@ -48,9 +48,14 @@ pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
                         .hint("name a file with -i, or pipe an archive in"),
                 );
             }
+            // As a file: what is redirected from one need not be read as a pipe is.
+            let failed = |e| Failure::new("cannot read standard input").caused_by(e);
+            let stdin = std::os::fd::AsFd::as_fd(&stdin)
+                .try_clone_to_owned()
+                .map_err(failed)?;
             (
                 "standard input".to_owned(),
-                place.engine()?.load(stdin, &platform),
+                place.engine()?.load(stdin.into(), &platform),
             )
         }
     };

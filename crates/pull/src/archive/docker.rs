@@ -47,9 +47,10 @@ pub fn find(members: &Members) -> Result<Vec<Found<'_>>, Error> {
                 .iter()
                 .map(|layer| members.get("layer", layer))
                 .collect::<Result<Vec<_>, _>>()?;
-            let manifest = manifests
-                .get(&config.digest)
-                .filter(|(_, digests)| digests.iter().eq(layers.iter().map(|l| &l.digest)));
+            let manifest = manifests.get(&config.digest()?).filter(|(_, digests)| {
+                let known = layers.iter().map(|l| l.known_digest());
+                digests.iter().cloned().map(Some).eq(known)
+            });
             Ok(Found {
                 references,
                 config,
@@ -84,28 +85,28 @@ fn manifests_by_config(members: &Members) -> HashMap<Digest, (&Member, Vec<Diges
 }
 
 /// An OCI manifest for an image that came without one; the same bytes each time.
-pub fn make_manifest(config: &Member, layers: &[&Member]) -> Vec<u8> {
-    let layer = |member: &&Member| {
+pub fn make_manifest(config: &Digest, config_size: u64, layers: &[(&Member, Digest)]) -> Vec<u8> {
+    let layer = |(member, digest): &(&Member, Digest)| {
         serde_json::json!({
             "mediaType": layer_type(member.magic),
-            "digest": member.digest,
+            "digest": digest,
             "size": member.size,
         })
     };
     serde_json::json!({
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": config.digest, "size": config.size},
+        "config": {"mediaType": OCI_CONFIG, "digest": config, "size": config_size},
         "layers": layers.iter().map(layer).collect::<Vec<_>>(),
     })
     .to_string()
     .into_bytes()
 }
 
-fn layer_type(magic: [u8; 4]) -> String {
+fn layer_type(magic: [u8; minidock_layer::MAGIC]) -> String {
     match magic {
         [0x1f, 0x8b, ..] => format!("{OCI_LAYER_TAR}+gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd] => format!("{OCI_LAYER_TAR}+zstd"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => format!("{OCI_LAYER_TAR}+zstd"),
         _ => OCI_LAYER_TAR.to_owned(),
     }
 }

@@ -1,10 +1,15 @@
-//! The members of an archive, set down in the session's folder and hashed on the way.
+//! The members of an archive: where their bytes are, and what is known of them.
+//!
+//! In an uncompressed file they stay where they are, and the layers are read from there once, when they are unpacked. A
+//! compressed archive or a pipe is read to its end, and its members are set down in the session's folder and hashed on the
+//! way.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use minidock_oci::{Algorithm, Digest, Hasher, MAX_MANIFEST_SIZE};
 use minidock_store::Writer;
@@ -17,6 +22,17 @@ const MAX_MEMBERS: usize = 100_000;
 /// Links to links that are followed.
 const MAX_LINKS: usize = 8;
 const BUFFER: usize = 128 << 10;
+/// Members up to this many bytes are hashed when they are found: documents, and the smallest of layers.
+const HASHED_AT_ONCE: u64 = 256 << 10;
+
+/// Where a member's bytes are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In a file of the session's.
+    SetDown(PathBuf),
+    /// In the archive, from this offset on.
+    Within(Arc<File>, u64),
+}
 
 /// A regular file of the archive.
 #[derive(Clone, Debug)]
@@ -24,13 +40,13 @@ pub struct Member {
     /// Its normalised name.
     pub name: String,
     /// Where its bytes are.
-    pub file: PathBuf,
+    pub place: Place,
     /// How many.
     pub size: u64,
-    /// Their digest.
-    pub digest: Digest,
+    /// Their digest, where it was found out.
+    hashed: Option<Digest>,
     /// Their first bytes, which tell the compression.
-    pub magic: [u8; 4],
+    pub magic: [u8; minidock_layer::MAGIC],
 }
 
 impl Member {
@@ -39,11 +55,66 @@ impl Member {
         if self.size > MAX_MANIFEST_SIZE {
             return Err(Error::TooLarge(self.name.clone()));
         }
-        std::fs::read(&self.file).map_err(|source| Error::Spool {
+        let mut bytes = Vec::new();
+        self.open()
+            .and_then(|mut content| content.read_to_end(&mut bytes))
+            .map_err(|source| self.unreadable(source))?;
+        Ok(bytes)
+    }
+
+    /// Its bytes.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match &self.place {
+            Place::SetDown(path) => Box::new(File::open(path)?),
+            Place::Within(file, offset) => Box::new(Range {
+                file: Arc::clone(file),
+                at: *offset,
+                left: self.size,
+            }),
+        })
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Spool {
             operation: "read",
             member: self.name.clone(),
             source,
-        })
+        }
+    }
+
+    /// The digest of its bytes, as far as it is known without reading them: found out already, or promised by its name,
+    /// which whoever reads it has to verify.
+    pub fn known_digest(&self) -> Option<Digest> {
+        self.hashed.clone().or_else(|| self.promised())
+    }
+
+    /// The digest of its bytes, found out now if need be.
+    pub fn digest(&self) -> Result<Digest, Error> {
+        if let Some(known) = self.known_digest() {
+            return Ok(known);
+        }
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut content = self.open().map_err(|e| self.unreadable(e))?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(n) => hasher.update(&buffer[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.unreadable(e)),
+            }
+        }
+    }
+
+    /// Whether its name promises its digest: below `blobs/`, or as a config of Docker's before version 25.
+    fn promised(&self) -> Option<Digest> {
+        match self.name.strip_prefix("blobs/") {
+            Some(rest) => rest.replacen('/', ":", 1).parse().ok(),
+            None => self
+                .name
+                .strip_suffix(".json")
+                .and_then(|hex| format!("sha256:{hex}").parse().ok()),
+        }
     }
 
     /// Reads and parses a JSON member.
@@ -70,28 +141,76 @@ pub struct Members {
 }
 
 impl Members {
-    /// Reads an archive, compressed or not, to its end.
-    pub fn read(writer: &Writer, archive: impl Read + Send) -> Result<Self, Error> {
+    /// Finds the members of an archive, whatever it is: a file or a pipe, compressed or not.
+    pub fn read(writer: &Writer, mut archive: File) -> Result<Self, Error> {
+        let is_file = archive.metadata().is_ok_and(|meta| meta.is_file());
+        // Who passes a file that was read from before means the rest.
+        if is_file && archive.stream_position().is_ok_and(|at| at == 0) {
+            let mut start = [0; minidock_layer::MAGIC];
+            let n = archive.read_at(&mut start, 0).map_err(Error::Tar)?;
+            if !minidock_layer::is_compressed(&start[..n]) {
+                return Self::find(archive);
+            }
+        }
+        Self::set_down(writer, archive)
+    }
+
+    /// Goes from header to header.
+    fn find(archive: File) -> Result<Self, Error> {
+        let length = archive.metadata().map_err(Error::Tar)?.len();
+        let shared = Arc::new(archive.try_clone().map_err(Error::Tar)?);
+        let mut tar = tar::Archive::new(archive);
+        let mut members = Self::default();
+        for entry in tar.entries_with_seek().map_err(Error::Tar)? {
+            let entry = members.entry(entry)?;
+            let offset = entry.raw_file_position();
+            members.add(entry, |name, entry| {
+                let size = entry.size();
+                if offset.checked_add(size).is_none_or(|end| end > length) {
+                    return Err(cut_off(name));
+                }
+                within(&shared, name, offset, size)
+            })?;
+        }
+        members.some()
+    }
+
+    /// Reads to the end.
+    fn set_down(writer: &Writer, archive: File) -> Result<Self, Error> {
         let plain = minidock_layer::decompress(BufReader::with_capacity(BUFFER, archive))
             .map_err(|e| Error::Compression(Box::new(e)))?;
         let mut tar = tar::Archive::new(plain);
         let mut members = Self::default();
         for entry in tar.entries().map_err(Error::Tar)? {
-            let entry = entry.map_err(|e| match members.entries.is_empty() {
-                true => Error::NotTar,
-                false => Error::Tar(e),
-            })?;
-            members.add(writer, entry)?;
+            let entry = members.entry(entry)?;
+            members.add(entry, |name, entry| set_down(writer, name, entry))?;
         }
-        if members.entries.is_empty() {
-            return Err(Error::NoImage);
-        }
+        let members = members.some()?;
         // Whoever writes into a pipe is not to be killed by SIGPIPE for its padding.
         io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(Error::Tar)?;
         Ok(members)
     }
 
-    fn add(&mut self, writer: &Writer, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Error> {
+    /// What cannot even begin is no archive.
+    fn entry<T>(&self, entry: io::Result<T>) -> Result<T, Error> {
+        entry.map_err(|e| match self.entries.is_empty() {
+            true => Error::NotTar,
+            false => Error::Tar(e),
+        })
+    }
+
+    fn some(self) -> Result<Self, Error> {
+        if self.entries.is_empty() {
+            return Err(Error::NoImage);
+        }
+        Ok(self)
+    }
+
+    fn add<R: Read>(
+        &mut self,
+        mut entry: tar::Entry<'_, R>,
+        file: impl FnOnce(&str, &mut tar::Entry<'_, R>) -> Result<Member, Error>,
+    ) -> Result<(), Error> {
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = normalise("", &raw).ok_or_else(|| Error::Escape(raw.clone()))?;
         if self.entries.len() >= MAX_MEMBERS {
@@ -104,7 +223,7 @@ impl Members {
         let value = match (kind, link) {
             (tar::EntryType::Directory, _) => return Ok(()),
             (tar::EntryType::Regular | tar::EntryType::Continuous, _) => {
-                Entry::File(set_down(writer, &name, &mut entry)?)
+                Entry::File(file(&name, &mut entry)?)
             }
             (tar::EntryType::Symlink, Some(target)) => {
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -115,9 +234,11 @@ impl Members {
             }
             _ => Entry::Other,
         };
-        if let Some(Entry::File(old)) = self.entries.insert(name, value) {
-            // As in tar, the last member of a name counts.
-            let _ = std::fs::remove_file(old.file);
+        // As in tar, the last member of a name counts.
+        if let Some(Entry::File(old)) = self.entries.insert(name, value)
+            && let Place::SetDown(path) = old.place
+        {
+            let _ = std::fs::remove_file(path);
         }
         Ok(())
     }
@@ -156,18 +277,10 @@ impl Members {
 
 impl Member {
     fn checked(&self) -> Result<&Self, Error> {
-        let promised = match self.name.strip_prefix("blobs/") {
-            Some(rest) => rest.replacen('/', ":", 1).parse::<Digest>().ok(),
-            // Docker before version 25 names a config by its digest.
-            None => self
-                .name
-                .strip_suffix(".json")
-                .and_then(|hex| format!("sha256:{hex}").parse().ok()),
-        };
-        match promised {
-            Some(promised) if promised != self.digest => Err(Error::Digest {
+        match (self.promised(), &self.hashed) {
+            (Some(promised), Some(actual)) if promised != *actual => Err(Error::Digest {
                 member: self.name.clone(),
-                actual: self.digest.clone(),
+                actual: actual.clone(),
             }),
             _ => Ok(self),
         }
@@ -208,14 +321,9 @@ fn set_down(
         }
     };
     let mut file = create(&path).map_err(failed("set down"))?;
-    let algorithm = if name.starts_with("blobs/sha512/") {
-        Algorithm::Sha512
-    } else {
-        Algorithm::Sha256
-    };
-    let mut hasher = Hasher::new(algorithm);
+    let mut hasher = Hasher::new(algorithm(name));
     let mut buffer = vec![0; BUFFER];
-    let mut magic = [0; 4];
+    let mut magic = [0; minidock_layer::MAGIC];
     let mut size: u64 = 0;
     loop {
         let n = match entry.read(&mut buffer) {
@@ -234,18 +342,70 @@ fn set_down(
     }
     // The tar crate ends an entry quietly where the input ends.
     if size != entry.size() {
-        return Err(Error::Tar(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("it ends within the member {name:?}"),
-        )));
+        return Err(cut_off(name));
     }
     Ok(Member {
         name: name.to_owned(),
-        file: path,
+        place: Place::SetDown(path),
         size,
-        digest: hasher.finish(),
+        hashed: Some(hasher.finish()),
         magic,
     })
+}
+
+fn cut_off(name: &str) -> Error {
+    Error::Tar(io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("it ends within the member {name:?}"),
+    ))
+}
+
+/// A member that stays in the archive.
+fn within(archive: &Arc<File>, name: &str, offset: u64, size: u64) -> Result<Member, Error> {
+    let mut magic = [0; minidock_layer::MAGIC];
+    let known = magic.len().min(usize::try_from(size).unwrap_or(usize::MAX));
+    archive
+        .read_exact_at(&mut magic[..known], offset)
+        .map_err(Error::Tar)?;
+    let mut member = Member {
+        name: name.to_owned(),
+        place: Place::Within(Arc::clone(archive), offset),
+        size,
+        hashed: None,
+        magic,
+    };
+    if size <= HASHED_AT_ONCE {
+        let mut hasher = Hasher::new(algorithm(name));
+        hasher.update(&member.read()?);
+        member.hashed = Some(hasher.finish());
+    }
+    Ok(member)
+}
+
+fn algorithm(name: &str) -> Algorithm {
+    if name.starts_with("blobs/sha512/") {
+        Algorithm::Sha512
+    } else {
+        Algorithm::Sha256
+    }
+}
+
+/// Some bytes of a file, read without moving its position.
+struct Range {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Range {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let want = buffer.len().min(most);
+        let n = self.file.read_at(&mut buffer[..want], self.at)?;
+        self.at += n as u64;
+        self.left -= n as u64;
+        Ok(n)
+    }
 }
 
 fn create(path: &PathBuf) -> io::Result<File> {

@@ -6,10 +6,10 @@
 //! - Docker since version 25: an OCI image layout that carries `manifest.json` as well.
 //! - An OCI image layout alone: `index.json` and `blobs/`.
 //!
-//! Members come in any order and standard input cannot seek, so all members are first set down in
-//! the session's folder, hashed on the way (`members`). Since the store keeps layer blobs anyway,
-//! they are later moved into place rather than copied. Names inside an archive are only ever looked
-//! up among its members, never in a file system, so none of them can point anywhere else.
+//! Names inside an archive are only ever looked up among its members, never in a file system, so none of them can point
+//! anywhere else. Layers are read once, from where they are in the archive; what cannot seek is set down in the session's
+//! folder first (`members`). A layer's digest is known from its name, or is its diff_id where it is not compressed, and is
+//! verified while it is unpacked.
 
 mod docker;
 mod error;
@@ -17,15 +17,15 @@ mod layout;
 mod members;
 mod save;
 
-use std::io::Read;
+use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use minidock_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference};
-use minidock_store::{ImageRecord, LayerRequest, LayerSlot, Store, Writer};
+use minidock_store::{ImageRecord, LayerRequest, LayerSlot, Store, StoreError, Writer};
 
 pub use error::Error;
-use members::{Member, Members};
+use members::{Member, Members, Place};
 pub use save::{Format, SaveError, save};
 
 /// An image that came out of an archive.
@@ -55,11 +55,7 @@ struct Found<'m> {
 /// # Errors
 /// When it is no image archive, lacks something, or something is not what its name says. None of its
 /// images is published then.
-pub fn load(
-    store: &Store,
-    archive: impl Read + Send,
-    platform: &Platform,
-) -> Result<Vec<Loaded>, Error> {
+pub fn load(store: &Store, archive: File, platform: &Platform) -> Result<Vec<Loaded>, Error> {
     let writer = store.writer().map_err(Error::Store)?;
     let members = Members::read(&writer, archive)?;
     let found = if members.has("manifest.json") {
@@ -99,16 +95,23 @@ fn bring(writer: &Writer, found: Found<'_>) -> Result<Prepared, Error> {
             member: found.config.name.clone(),
             source,
         })?;
-    bring_layers(writer, &config.rootfs.diff_ids, &found.layers)?;
-    let image_id = found.config.digest.clone();
+    let image_id = Digest::sha256(&config_bytes);
+    let layers = found
+        .layers
+        .iter()
+        .zip(&config.rootfs.diff_ids)
+        .map(|(layer, diff_id)| Ok((*layer, stored_digest(layer, diff_id)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    bring_layers(writer, &config.rootfs.diff_ids, &layers)?;
     writer.put_blob(&config_bytes, &image_id)?;
     let manifest = match found.manifest {
         Some(member) => member.read()?,
-        None => docker::make_manifest(found.config, &found.layers),
+        None => docker::make_manifest(&image_id, config_bytes.len() as u64, &layers),
     };
-    let manifest_digest = found
-        .manifest
-        .map_or_else(|| Digest::sha256(&manifest), |m| m.digest.clone());
+    let manifest_digest = match found.manifest {
+        Some(member) => member.digest()?,
+        None => Digest::sha256(&manifest),
+    };
     writer.put_blob(&manifest, &manifest_digest)?;
     let record = ImageRecord {
         repository: None,
@@ -154,19 +157,23 @@ fn publish(writer: &Writer, image: Prepared) -> Result<Vec<Loaded>, Error> {
 }
 
 /// Layers do not depend on each other until they are published, so two are unpacked at a time.
-fn bring_layers(writer: &Writer, diff_ids: &[DiffId], layers: &[&Member]) -> Result<(), Error> {
+fn bring_layers(
+    writer: &Writer,
+    diff_ids: &[DiffId],
+    layers: &[(&Member, Digest)],
+) -> Result<(), Error> {
     let chain = ChainId::of_stack(diff_ids);
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<Error>> = Mutex::new(None);
     let work = || {
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(member), Some(diff_id), Some(chain_id)) =
+            let (Some((member, digest)), Some(diff_id), Some(chain_id)) =
                 (layers.get(i), diff_ids.get(i), chain.get(i))
             else {
                 return;
             };
-            if let Err(error) = bring_layer(writer, member, diff_id, chain_id) {
+            if let Err(error) = bring_layer(writer, member, digest, diff_id, chain_id) {
                 // The others stop after the layer they are at.
                 next.store(layers.len(), Ordering::Relaxed);
                 failure
@@ -189,27 +196,63 @@ fn bring_layers(writer: &Writer, diff_ids: &[DiffId], layers: &[&Member]) -> Res
     }
 }
 
+/// The digest of a layer's bytes without reading them, if that can be. What is promised is verified when it is unpacked.
+fn stored_digest(layer: &Member, diff_id: &DiffId) -> Result<Digest, Error> {
+    match layer.known_digest() {
+        Some(digest) => Ok(digest),
+        None if !minidock_layer::is_compressed(&layer.magic) => Ok(diff_id.0.clone()),
+        None => layer.digest(),
+    }
+}
+
 fn bring_layer(
     writer: &Writer,
     member: &Member,
+    digest: &Digest,
     diff_id: &DiffId,
     chain_id: &ChainId,
 ) -> Result<(), Error> {
-    // The blob's digest is known, so it may have its name; nothing refers to it until the image is
-    // published, and asking for the layer now unpacks it from there.
-    writer.put_file(&member.file, &member.digest)?;
+    if let Place::SetDown(file) = &member.place {
+        // The blob's digest was found out, so it may have its name; nothing refers to it until the image is published, and
+        // asking for the layer now unpacks it from there.
+        writer.put_file(file, digest)?;
+    }
     let request = LayerRequest {
-        blob: &member.digest,
+        blob: digest,
         blob_size: Some(member.size),
         diff_id,
         chain_id,
     };
-    match writer.layer(&request)? {
-        LayerSlot::Present => Ok(()),
-        // Only if somebody removed the blob from the store by hand in between.
-        LayerSlot::Vacant(_) => Err(Error::Missing {
-            what: "layer",
-            name: member.name.clone(),
+    let LayerSlot::Vacant(layer) = writer.layer(&request)? else {
+        return Ok(());
+    };
+    let content = member.open().map_err(|source| Error::Spool {
+        operation: "read",
+        member: member.name.clone(),
+        source,
+    })?;
+    layer.unpack(content).map_err(|error| match error {
+        StoreError::Layer { source, .. } if member.known_digest().is_some() => match *source {
+            minidock_layer::Error::BlobDigest { actual, .. } => Error::Digest {
+                member: member.name.clone(),
+                actual,
+            },
+            source => Error::Store(StoreError::Layer {
+                digest: digest.clone(),
+                source: Box::new(source),
+            }),
+        },
+        // Nobody promised more than the config does.
+        StoreError::Layer { digest, source } => Error::Store(StoreError::Layer {
+            digest,
+            source: Box::new(match *source {
+                minidock_layer::Error::BlobDigest { actual, .. } => minidock_layer::Error::DiffId {
+                    expected: diff_id.clone(),
+                    actual: DiffId(actual),
+                },
+                source => source,
+            }),
         }),
-    }
+        error => Error::Store(error),
+    })
 }
