@@ -23,6 +23,7 @@ mod images;
 mod info;
 mod inspect;
 mod isolation;
+mod kernels;
 mod load;
 mod login;
 mod prune;
