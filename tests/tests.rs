@@ -14,6 +14,7 @@ mod archives;
 mod bad_input;
 mod check;
 mod commit;
+mod cp;
 mod crash;
 mod crash_points;
 mod doctor;

@@ -130,6 +130,9 @@ pub enum Error {
         /// Why not.
         source: Box<minidock_layer::Error>,
     },
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] crate::CopyError),
     /// An instruction of `--change` cannot be applied.
     #[error("invalid --change")]
     Change(#[from] crate::dockerfile::ChangeError),
@@ -207,6 +210,9 @@ impl Error {
             Self::Load(e) => e.hint(),
             Self::Run(e) => e.hint(),
             Self::ContainerFiles { source, .. } => source.hint(),
+            Self::Copy(crate::CopyError::NeedsRunning(name)) => Some(format!(
+                "copy while it runs, or take its files from `minidock export {name}`"
+            )),
             Self::Import(minidock_layer::Error::UnsupportedCompression(with)) => Some(format!(
                 "unpack it first: `{with} -dc FILE | minidock import -`"
             )),

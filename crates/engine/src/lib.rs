@@ -7,6 +7,7 @@
 
 mod check;
 mod containers;
+mod copy;
 pub mod dockerfile;
 pub mod doctor;
 mod effective;
@@ -40,6 +41,7 @@ use minidock_store::Store;
 use ids::Ids;
 
 pub use containers::ContainerLine;
+pub use copy::{Copied, CopyError, CopyOptions, Inside};
 pub use error::Error;
 pub use export::DiffLine;
 pub use host::Caller;

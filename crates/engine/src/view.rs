@@ -61,10 +61,15 @@ impl Engine {
     /// Opens a container's files. The process may have to enter a user namespace, so it has to have one thread.
     pub(crate) fn view(&self, query: &str) -> Result<View, Error> {
         let container = self.store.find_container(query)?;
+        self.enter_as_root()?;
+        self.open_view(container)
+    }
+
+    /// [`view`](Self::view), of a process that is where it has to be.
+    pub(crate) fn open_view(&self, container: Container) -> Result<View, Error> {
         let state = container
             .state()?
-            .ok_or_else(|| StoreError::NoSuchContainer(query.to_owned()))?;
-        self.enter_as_root()?;
+            .ok_or_else(|| StoreError::NoSuchContainer(container.id().to_owned()))?;
         let ids = container_ids(&container);
         let lower = Merged::new(self.levels(&container, &state)?);
         let roots = PLACES

@@ -49,6 +49,7 @@ mod stdio;
 mod supervise;
 mod trial;
 mod trial_rootfs;
+mod visit;
 
 pub use alone::become_own_root;
 pub use error::{Error, PlanError};
@@ -62,3 +63,4 @@ pub use render::{Cause, StepFailure};
 pub use running::{Running, fill_volumes, start, start_on};
 pub use trial::{Isolation, Stage, try_isolation};
 pub use trial_rootfs::{RootfsRefusal, try_overlay};
+pub use visit::{LiveRoot, bind_onto, mount_rootfs, open_rootfs};

@@ -169,6 +169,12 @@ pub struct NewContainer<'a> {
     pub root: RootAttributes,
 }
 
+/// As long as this lives, a container is not started.
+#[derive(Debug)]
+pub struct Stopped {
+    _lock: Lock,
+}
+
 /// A container's folder.
 #[derive(Clone, Debug)]
 pub struct Container {
@@ -385,6 +391,14 @@ impl Container {
             Driver::Overlay | Driver::FuseOverlayfs => "upper",
             Driver::Flat => TREE,
         })
+    }
+
+    /// Keeps the container from being started, if nobody runs it.
+    ///
+    /// # Errors
+    /// When its lock cannot be opened.
+    pub fn keep_stopped(&self) -> Result<Option<Stopped>, StoreError> {
+        Ok(Lock::try_exclusive(&self.folder.join(LOCK))?.map(|lock| Stopped { _lock: lock }))
     }
 
     /// Its state; `None` for one that was killed while it was made.

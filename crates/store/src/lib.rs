@@ -60,7 +60,9 @@ mod volumes;
 
 pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
-pub use container::{Container, ContainerState, MountKind, MountRecord, NewContainer, Status};
+pub use container::{
+    Container, ContainerState, MountKind, MountRecord, NewContainer, Status, Stopped,
+};
 pub use driver::{Driver, DriverError, DriverRecord, TriedDriver};
 pub use error::StoreError;
 pub use id_map::{IdExtent, IdMap, IdMapping};

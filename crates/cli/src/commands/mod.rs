@@ -5,6 +5,7 @@
 mod check;
 mod commit;
 mod common;
+mod cp;
 mod df;
 mod diff;
 mod doctor;
@@ -90,6 +91,8 @@ verbs! {
     History(history::HistoryArgs) => history::history,
     /// Create a new image from a container's changes
     Commit(commit::CommitArgs) => commit::commit,
+    /// Copy files/folders between a container and the local filesystem
+    Cp(cp::CpArgs) => cp::cp,
     /// Inspect changes to files or directories on a container's filesystem
     Diff(diff::DiffArgs) => diff::diff,
     /// Export a container's filesystem as a tar archive
@@ -124,6 +127,8 @@ verbs! {
     Container:
     /// Create a new image from a container's changes
     Commit(commit::CommitArgs) => commit::commit,
+    /// Copy files/folders between a container and the local filesystem
+    Cp(cp::CpArgs) => cp::cp,
     /// Inspect changes to files or directories on a container's filesystem
     Diff(diff::DiffArgs) => diff::diff,
     /// Export a container's filesystem as a tar archive

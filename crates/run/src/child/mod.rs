@@ -8,7 +8,7 @@ mod fill;
 mod identity;
 mod mounts;
 mod place;
-mod rootfs;
+pub(crate) mod rootfs;
 mod text;
 
 pub(crate) use dev::DEVICES;

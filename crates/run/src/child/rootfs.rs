@@ -55,12 +55,7 @@ pub(super) fn bind(found: &mut Found, source: &CStr, mountpoint: &CStr) -> Resul
 
 pub(super) fn mount_overlay(found: &mut Found, overlay: &Overlay) -> Result<(), Fail> {
     found.empty = Some(open_path(&overlay.mountpoint).during(Phase::Find)?);
-    let root = if overlay.one_by_one {
-        layer_by_layer(overlay)?
-    } else {
-        in_one_call(overlay)?
-    };
-    found.root = Some(root);
+    found.root = Some(overlay_root(overlay)?);
     Ok(())
 }
 
@@ -105,6 +100,15 @@ pub(super) fn mount_fuse(
     drop(connection);
     found.root = Some(open_path(&fuse.mountpoint).during(Phase::Attach)?);
     Ok(())
+}
+
+/// Mounts an overlay and opens its root.
+pub(crate) fn overlay_root(overlay: &Overlay) -> Result<OwnedFd, Fail> {
+    if overlay.one_by_one {
+        layer_by_layer(overlay)
+    } else {
+        in_one_call(overlay)
+    }
 }
 
 /// The mount API (fsopen(2)): every layer is an option of its own.
