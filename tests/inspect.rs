@@ -3,13 +3,15 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use crate::support::{Context, ImageTar, Layer, members, scenarios, sha256, tarball};
+use crate::support::{Context, ImageTar, Layer, PATIENCE, members, scenarios, sha256, tarball};
 
 scenarios!(
     images_are_filtered,
     images_are_formatted,
     history_is_dockers,
     an_image_is_described_as_docker_does,
+    a_container_is_described_as_docker_does,
+    inspect_finds_whatever_has_the_name,
     what_is_not_there_is_told_after_what_is,
     strangers_words_do_not_steer_the_terminal,
 );
@@ -443,4 +445,151 @@ fn strangers_words_do_not_steer_the_terminal(cx: &Context) {
         "evil:1",
     ]);
     assert_eq!(long.silent_ok(), "100000\n");
+}
+
+fn a_container_is_described_as_docker_does(cx: &Context) {
+    cx.load_busybox();
+    let script = "head -c 3000 /dev/zero >/file; exit 3";
+    let run = [
+        "run",
+        "--name",
+        "cc",
+        "-e",
+        "X=1",
+        "-v",
+        "vol:/v:ro",
+        "-w",
+        "/tmp",
+        "--hostname",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    assert_eq!(cx.run(run).code, Some(3));
+    let output = cx.run(["container", "inspect", "--size", "cc"]);
+    let parsed: Value = serde_json::from_str(output.silent_ok()).unwrap();
+    let c = &parsed[0];
+    let id = c["Id"].as_str().unwrap();
+    let folder = cx.root().join("containers").join(id);
+    let folder = folder.to_str().unwrap();
+    for (pointer, expected) in [
+        ("/Path", json!("sh")),
+        ("/Args", json!(["-c", script])),
+        ("/Name", json!("/cc")),
+        ("/State/Status", json!("exited")),
+        ("/State/Running", json!(false)),
+        ("/State/Pid", json!(0)),
+        ("/State/ExitCode", json!(3)),
+        ("/HostsPath", json!(format!("{folder}/hosts"))),
+        ("/HostConfig/Binds", json!(["vol:/v:ro"])),
+        ("/HostConfig/NetworkMode", json!("none")),
+        ("/HostConfig/AutoRemove", json!(false)),
+        (
+            "/GraphDriver/Data/UpperDir",
+            json!(format!("{folder}/upper")),
+        ),
+        ("/SizeRw", json!(3000)),
+        ("/Mounts/0/Name", json!("vol")),
+        ("/Mounts/0/Destination", json!("/v")),
+        ("/Mounts/0/RW", json!(false)),
+        ("/Config/Hostname", json!("box")),
+        ("/Config/WorkingDir", json!("/tmp")),
+        ("/Config/Image", json!("busybox")),
+        ("/Config/Cmd", json!(["sh", "-c", script])),
+    ] {
+        assert_eq!(c.pointer(pointer), Some(&expected), "{pointer}\n{output}");
+    }
+    let env = c["Config"]["Env"].as_array().unwrap();
+    assert!(env.contains(&json!("X=1")), "{output}");
+    let image = cx.run(["image", "inspect", "-f", "{{.Id}}", "busybox"]);
+    assert_eq!(c["Image"], image.silent_ok().trim());
+    let created = c["Created"].as_str().unwrap();
+    assert!(
+        created.starts_with("20") && created.ends_with('Z'),
+        "{output}"
+    );
+    let keys: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("        \"")?.split('"').next())
+        .collect();
+    assert_eq!(
+        keys.join(" "),
+        "Id Created Path Args State Image ResolvConfPath HostnamePath HostsPath LogPath Name RestartCount Driver Platform \
+         MountLabel ProcessLabel AppArmorProfile ExecIDs HostConfig GraphDriver SizeRw SizeRootFs Mounts Config NetworkSettings"
+    );
+    let brief = cx.run([
+        "inspect",
+        "-f",
+        "{{.State.ExitCode}} {{if .State.Health}}x{{else}}none{{end}} [{{.Config.Labels.nosuch}}]",
+        "cc",
+    ]);
+    assert_eq!(brief.silent_ok(), "3 none [<no value>]\n");
+
+    let mut run = cx.start(cx.command([
+        "run",
+        "--rm",
+        "--name",
+        "up",
+        "-i",
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; read x",
+    ]));
+    run.wait_for_stdout("up\n");
+    // The container is faster than the note that it runs.
+    let format =
+        "{{.State.Status}} {{.State.Running}} {{gt .State.Pid 1}} {{.HostConfig.AutoRemove}}";
+    let begun = std::time::Instant::now();
+    while cx.run(["inspect", "-f", format, "up"]).silent_ok() != "running true true true\n" {
+        assert!(begun.elapsed() < PATIENCE, "it never runs");
+    }
+    run.feed(b"\n");
+    run.wait().ok();
+}
+
+fn inspect_finds_whatever_has_the_name(cx: &Context) {
+    cx.load_busybox();
+    cx.run(["run", "--name", "both", "busybox", "true"]).ok();
+    cx.run(["tag", "app:1", "both"]).silent_ok();
+    cx.run(["volume", "create", "vol"]).ok();
+    // A container comes before an image of its name.
+    assert_eq!(
+        cx.run(["inspect", "-f", "{{.Name}}", "both"]).silent_ok(),
+        "/both\n"
+    );
+    let image = cx.run(["inspect", "--type", "image", "-f", "{{.RepoTags}}", "both"]);
+    assert_eq!(image.silent_ok(), "[app:1 both:latest]\n");
+    let volume = cx.run(["inspect", "-f", "{{.Driver}}|{{.Name}}", "vol"]);
+    assert_eq!(volume.silent_ok(), "local|vol\n");
+    let same = cx.run([
+        "volume",
+        "inspect",
+        "--format",
+        "{{.Driver}}|{{.Name}}",
+        "vol",
+    ]);
+    assert_eq!(same.silent_ok(), "local|vol\n");
+    let several = cx.run(["inspect", "-f", "{{json .Name}}", "nosuch", "vol", "both"]);
+    assert_eq!(several.fails(1), "minidock: no such object: nosuch\n");
+    assert_eq!(several.stdout, "\"vol\"\n\"/both\"\n");
+    let none = cx.run(["inspect", "nosuch"]);
+    assert_eq!(
+        (none.stdout.as_str(), none.fails(1)),
+        ("[]\n", "minidock: no such object: nosuch\n")
+    );
+    for (kind, words) in [
+        ("container", "no such container: nosuch"),
+        ("image", "no such image: nosuch"),
+        (
+            "network",
+            "unknown type: \"network\": must be one of \"container\", \"image\", \"volume\"",
+        ),
+    ] {
+        let output = cx.run(["inspect", "--type", kind, "nosuch"]);
+        assert!(output.fails(1).contains(words), "{output}");
+    }
 }

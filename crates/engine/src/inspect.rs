@@ -1,10 +1,14 @@
-//! `inspect` and `history`: all that is known of one image.
+//! `inspect` and `history`: all that is known of one image or container.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use minidock_oci::{Digest, ImageConfig};
+use minidock_oci::{ContainerConfig, Digest, ImageConfig};
+use minidock_store::StoreError;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
+use crate::containers::ContainerLine;
+use crate::effective;
 use crate::images::{ImageSummary, summaries, time};
 use crate::{Engine, Error};
 
@@ -19,6 +23,33 @@ pub struct ImageDetails {
     pub layers: Vec<PathBuf>,
     /// When it last got a name by `tag`.
     pub last_tagged: Option<Timestamp>,
+}
+
+/// All that is known of a container.
+#[derive(Clone, Debug)]
+pub struct ContainerDetails {
+    /// Its state, and whether it runs.
+    pub line: ContainerLine,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Where its image's files are, uppermost layer first.
+    pub layers: Vec<PathBuf>,
+    /// What it was made of: the image's run parameters with the flags of `run` over them.
+    pub config: ContainerConfig,
+    /// Its host name.
+    pub hostname: String,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Whether its root file system is read only.
+    pub read_only: bool,
+    /// Whether it shares the host's network.
+    pub host_network: bool,
+    /// Paths that it cannot see.
+    pub masked_paths: Vec<String>,
+    /// Paths that it cannot write.
+    pub readonly_paths: Vec<String>,
+    /// What it wrote, and that with its image, in bytes, if that was asked for.
+    pub sizes: Option<(u64, u64)>,
 }
 
 /// A line of `history`.
@@ -53,6 +84,67 @@ impl Engine {
                 .and_then(|t| Timestamp::from_second(i64::try_from(t).ok()?).ok()),
             summary,
             config,
+        })
+    }
+
+    /// All that is known of a container; with `size`, also what it wrote.
+    ///
+    /// # Errors
+    /// When there is no such container, or its state cannot be read.
+    pub fn inspect_container(&self, query: &str, size: bool) -> Result<ContainerDetails, Error> {
+        let container = self.store.find_container(query)?;
+        let none = || StoreError::NoSuchContainer(query.to_owned());
+        let state = container.state()?.ok_or_else(none)?;
+        // One that never started has no Spec.
+        let spec = std::fs::read(container.folder().join("config.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Spec>(&bytes).ok())
+            .unwrap_or_default();
+        let config = effective::read(&container)
+            .and_then(|map| serde_json::from_value(serde_json::Value::Object(map)).ok());
+        let image = state.image_id.parse().ok();
+        let image = image.and_then(|id: Digest| self.store.image_config(&id).ok());
+        let layers = state.layers.iter().rev();
+        let layers = layers.map(|layer| self.store.root().join(layer).join("fs"));
+        let sizes = if size {
+            self.enter()?;
+            let rw = self.store.container_usage(&container).content;
+            let records = self.store.images()?;
+            let image = records
+                .iter()
+                .find(|r| r.image_id.to_string() == state.image_id);
+            Some((rw, rw.saturating_add(image.map_or(0, |r| r.size))))
+        } else {
+            None
+        };
+        let linux = spec.linux().clone().unwrap_or_default();
+        let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+        let own_network = namespaces
+            .iter()
+            .any(|n| n.typ() == LinuxNamespaceType::Network);
+        Ok(ContainerDetails {
+            layers: layers.collect(),
+            folder: container.folder().to_owned(),
+            config: config.or(image.map(|i| i.config)).unwrap_or_default(),
+            hostname: spec.hostname().clone().unwrap_or_default(),
+            terminal: spec
+                .process()
+                .as_ref()
+                .and_then(|p| p.terminal())
+                .unwrap_or(false),
+            read_only: spec
+                .root()
+                .as_ref()
+                .and_then(|r| r.readonly())
+                .unwrap_or(false),
+            host_network: !own_network && spec.linux().is_some(),
+            masked_paths: linux.masked_paths().clone().unwrap_or_default(),
+            readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
+            sizes,
+            line: ContainerLine {
+                running: state.is_alive(),
+                state,
+            },
         })
     }
 

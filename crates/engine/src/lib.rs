@@ -48,7 +48,7 @@ pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
 pub use info::Info;
-pub use inspect::{HistoryLine, ImageDetails};
+pub use inspect::{ContainerDetails, HistoryLine, ImageDetails};
 pub use jiff::Timestamp;
 pub use minidock_layer::change::ChangeKind;
 pub use minidock_layer::write::Compression;
@@ -60,7 +60,7 @@ pub use minidock_pull::{
 };
 pub use minidock_store::{
     CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent, ImageRecord,
-    StoreError,
+    MountKind, MountRecord, StoreError,
 };
 pub use new_image::{CommitRequest, ImportRequest, Labelling};
 pub use prune::{ContainerUsage, DiskUsage, ImageUsage, PruneFilters, Pruned, VolumeUsage};

@@ -91,9 +91,13 @@ impl Store {
         measure(&volume.data())
     }
 
-    /// What a container wrote.
+    /// What a container wrote; of one whose root file system is a copy, all of it.
     pub fn container_usage(&self, container: &Container) -> Usage {
-        measure(&container.folder().join("upper"))
+        let [upper, tree] = ["upper", "tree"].map(|name| measure(&container.folder().join(name)));
+        Usage {
+            content: upper.content.saturating_add(tree.content),
+            disk: upper.disk.saturating_add(tree.disk),
+        }
     }
 
     /// What a layer's folder takes.

@@ -1,7 +1,7 @@
-//! `minidock inspect` and `minidock image inspect`.
+//! `minidock inspect`, and that of images and containers.
 
 use clap::Args;
-use minidock_engine::Engine;
+use minidock_engine::{Engine, Error, StoreError};
 
 use super::common::print;
 use crate::failure::Failure;
@@ -22,6 +22,90 @@ pub struct ImageInspectArgs {
     pub images: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct ContainerInspectArgs {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Display total file sizes
+    #[arg(short, long)]
+    pub size: bool,
+    /// Container names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Display total file sizes of containers
+    #[arg(short, long)]
+    pub size: bool,
+    /// Only look for this: container, image or volume
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME|ID")]
+    pub objects: Vec<String>,
+}
+
+/// From a name to what `inspect` shows.
+type Finder<'a> = Box<dyn Fn(&str) -> Result<Json, Failure> + 'a>;
+
+/// `minidock inspect`.
+pub fn inspect(place: &Place, args: InspectArgs) -> Result<u8, Failure> {
+    let engine = place.engine()?;
+    let size = args.size;
+    let find: Finder<'_> = match args.kind.as_deref() {
+        None | Some("") => Box::new(|name| anything(&engine, name, size)),
+        Some("container") => Box::new(|name| container(&engine, name, size)),
+        Some("image") => Box::new(|name| image(&engine, name)),
+        Some("volume") => Box::new(|name| volume(&engine, name)),
+        Some(kind) => {
+            return Err(Failure::new(format!(
+                "unknown type: {kind:?}: must be one of \"container\", \"image\", \"volume\""
+            )));
+        }
+    };
+    show(&args.objects, args.format.as_deref(), find)
+}
+
+/// `minidock container inspect`.
+pub fn inspect_containers(place: &Place, args: ContainerInspectArgs) -> Result<u8, Failure> {
+    let engine = place.engine()?;
+    let find = |name: &str| container(&engine, name, args.size);
+    show(&args.containers, args.format.as_deref(), find)
+}
+
+fn container(engine: &Engine, name: &str, size: bool) -> Result<Json, Failure> {
+    Ok(shape::container(&engine.inspect_container(name, size)?))
+}
+
+/// A volume.
+pub fn volume(engine: &Engine, name: &str) -> Result<Json, Failure> {
+    Ok(Json::from(&super::volume::json(&engine.volume(name)?)))
+}
+
+/// Whatever has that name: a container, else an image, else a volume.
+fn anything(engine: &Engine, name: &str, size: bool) -> Result<Json, Failure> {
+    match engine.inspect_container(name, size) {
+        Err(Error::Store(StoreError::NoSuchContainer(_))) => {}
+        found => return Ok(shape::container(&found?)),
+    }
+    match engine.inspect_image(name) {
+        Err(Error::Store(StoreError::NoSuchImage(_)) | Error::ImageNotFound(_)) => {}
+        found => return Ok(shape::image(&found?)),
+    }
+    match engine.volume(name) {
+        Err(Error::Store(StoreError::NoSuchVolume(_))) => {
+            Err(Failure::new(format!("no such object: {name}")))
+        }
+        found => Ok(Json::from(&super::volume::json(&found?))),
+    }
+}
+
 /// `minidock image inspect`.
 pub fn inspect_images(place: &Place, args: ImageInspectArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
@@ -35,7 +119,7 @@ fn image(engine: &Engine, name: &str) -> Result<Json, Failure> {
 }
 
 /// Shows what was found, then tells what was not.
-fn show(
+pub fn show(
     names: &[String],
     format: Option<&str>,
     find: impl Fn(&str) -> Result<Json, Failure>,

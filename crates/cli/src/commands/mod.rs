@@ -101,6 +101,8 @@ verbs! {
     Import(import::ImportArgs) => import::import,
     /// Display information about this installation
     Info(info::InfoArgs) => info::info,
+    /// Return low-level information on containers, images and volumes
+    Inspect(inspect::InspectArgs) => inspect::inspect,
     /// Load images from a tar archive or from standard input
     Load(load::LoadArgs) => load::load,
     /// Authenticate to a registry
@@ -133,6 +135,8 @@ verbs! {
     Diff(diff::DiffArgs) => diff::diff,
     /// Export a container's filesystem as a tar archive
     Export(export::ExportArgs) => export::export,
+    /// Display detailed information on one or more containers
+    Inspect(inspect::ContainerInspectArgs) => inspect::inspect_containers,
     /// List containers
     #[command(visible_aliases = ["ps", "list"])]
     Ls(ps::PsArgs) => ps::ps,

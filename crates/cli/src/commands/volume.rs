@@ -6,6 +6,7 @@ use clap::Args;
 use minidock_engine::VolumeLine;
 
 use super::common::{each, print};
+use super::inspect::show;
 use super::prune::{confirmed, told};
 use crate::failure::Failure;
 use crate::place::Place;
@@ -116,6 +117,9 @@ fn matcher(filter: &str) -> Result<Matcher, Failure> {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
     /// Volume names
     #[arg(required = true, value_name = "VOLUME")]
     pub volumes: Vec<String>,
@@ -124,25 +128,12 @@ pub struct InspectArgs {
 /// `minidock volume inspect`.
 pub fn inspect(place: &Place, args: InspectArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
-    let mut found = Vec::new();
-    let code = each(&args.volumes, |name| {
-        found.push(json(&engine.volume(name)?));
-        Ok(())
-    })?;
-    let text = serde_json::to_string_pretty(&found).unwrap_or_default();
-    // Docker indents by four.
-    let text: String = text
-        .lines()
-        .map(|line| {
-            let indent = line.len() - line.trim_start().len();
-            format!("{}{}\n", " ".repeat(indent * 2), line.trim_start())
-        })
-        .collect();
-    print(&text)?;
-    Ok(code)
+    let find = |name: &str| super::inspect::volume(&engine, name);
+    show(&args.volumes, args.format.as_deref(), find)
 }
 
-fn json(volume: &VolumeLine) -> serde_json::Value {
+/// A volume as `inspect` shows it.
+pub fn json(volume: &VolumeLine) -> serde_json::Value {
     let created = i64::try_from(volume.record.created).unwrap_or_default();
     let created = jiff::Timestamp::from_second(created).unwrap_or_default();
     let labels = (!volume.record.labels.is_empty()).then_some(&volume.record.labels);

@@ -17,7 +17,15 @@ use super::{blocks, functions};
 pub(super) type Objects = Arc<Mutex<HashMap<usize, Arc<Object>>>>;
 
 /// Fields that hold maps whose keys are anybody's: a missing one is no error in Go.
-const MAPS: [&str; 5] = ["Labels", "Annotations", "Data", "ExposedPorts", "Volumes"];
+const MAPS: [&str; 7] = [
+    "Labels",
+    "Annotations",
+    "Data",
+    "ExposedPorts",
+    "Volumes",
+    "Ports",
+    "Networks",
+];
 
 /// Name of the text outside every `{{define}}`.
 const MAIN: &str = "";
