@@ -11,7 +11,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Caller, Context, ImageTar, Output, scenarios, skip};
+use crate::support::{
+    Caller, Context, DockerRegistry, ImageTar, Output, fixtures, scenarios, skip,
+};
 
 scenarios!(without_ranges_a_store_has_one_id);
 
@@ -233,6 +235,30 @@ fn files_have_their_owners_where_ranges_are_granted() {
     let refused = cat("1000");
     assert_eq!(refused.code, Some(1), "{refused}");
     assert!(refused.stderr.contains("Permission denied"), "{refused}");
+}
+
+/// The process that replaces itself after an implicit pull is in the namespace of the store already.
+#[test]
+fn run_pulls_what_is_missing_into_a_store_of_ranges() {
+    let Some(world) = World::new() else { return };
+    let Some(registry) = DockerRegistry::start(&world.cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app:1");
+    let script = [
+        "run",
+        "--rm",
+        "--entrypoint",
+        "",
+        &reference,
+        "cat",
+        "/proc/self/uid_map",
+    ];
+    let output = world.run(Host::Ranges, script);
+    assert_eq!(world.id_map(), "ranges");
+    let words: Vec<&str> = output.ok().split_ascii_whitespace().collect();
+    assert_eq!(words, ["0", "0", "1", "1", "1", "65536"], "{output}");
+    assert!(output.stderr.contains("locally"), "{output}");
 }
 
 #[test]

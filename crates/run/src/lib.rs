@@ -12,6 +12,7 @@
 //!   reports over a socketpair (`report`), and becomes the container's program. No process stands between.
 //! * [`Running::supervise`] is all that stays outside: one thread that polls a pidfd, a signalfd and what has to be relayed.
 //!
+//! A root file system that a program serves ([`Rootfs::FuseOverlay`]) has that program beside the container (`server`).
 //! A caller with subordinate ids first moves into a user namespace that maps them ([`enter`]); all else is then as for root.
 //!
 //! # Guarantees
