@@ -1,6 +1,6 @@
 //! `doctor`: what this host allows, and the command or file that mends what it does not.
 //!
-//! Reading ([`facts`]) is apart from judging ([`checks`], pure): what is said about hosts other than this one can be
+//! Reading (`facts`) is apart from judging (`checks`, pure): what is said about hosts other than this one can be
 //! tested. Where `run` can fail for the same reason, the words are `run`'s own: they come from `minidock_run`.
 
 mod checks;
