@@ -19,6 +19,7 @@ mod crash;
 mod crash_points;
 mod doctor;
 mod fixtures;
+mod flags;
 mod id_maps;
 mod images;
 mod info;

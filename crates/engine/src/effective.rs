@@ -14,7 +14,8 @@ pub(crate) fn differs(wishes: &Wishes) -> bool {
     wishes.entrypoint.is_some()
         || wishes.user.is_some()
         || wishes.workdir.is_some()
-        || !(wishes.command.is_empty() && wishes.env.is_empty())
+        || wishes.stop_signal.is_some()
+        || !(wishes.command.is_empty() && wishes.env.is_empty() && wishes.labels.is_empty())
 }
 
 /// Applies flags to the `config` object of an image config.
@@ -42,6 +43,23 @@ pub(crate) fn config(mut image: Map<String, Value>, wishes: &Wishes) -> Map<Stri
     }
     if let Some(dir) = &wishes.workdir {
         set("WorkingDir", dir.as_str().into());
+    }
+    if let Some(number) = wishes.stop_signal {
+        set("StopSignal", number.to_string().into());
+    }
+    if !wishes.labels.is_empty() {
+        let mut labels = image
+            .get("Labels")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        labels.extend(
+            wishes
+                .labels
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into())),
+        );
+        image.insert("Labels".into(), labels.into());
     }
     if !wishes.env.is_empty() {
         let parsed: ContainerConfig =

@@ -102,6 +102,25 @@ pub enum Error {
     /// A folder to be mounted is not there.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", .0.display())]
     BindSource(PathBuf),
+    /// A device cannot be given to a container.
+    #[error("cannot give the container the device {}: {why}", path.display())]
+    Device {
+        /// Its path on the host.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The file for the container's id is there already.
+    #[error("container ID file found, make sure the other container isn't running or delete {}", .0.display())]
+    IdFile(PathBuf),
+    /// A further group, where there is but one id.
+    #[error("cannot add group {0}: the container has one group id only")]
+    NoFurtherGroups(u32),
+    /// `keep-id` in a store whose files have several owners.
+    #[error(
+        "--userns keep-id is not supported here: the store's files have owners of their own, which would change inside"
+    )]
+    KeepId,
     /// Something of the host's could not be used.
     #[error("cannot {operation} {}", path.display())]
     Path {
@@ -231,6 +250,11 @@ impl Error {
                 "as root, restore what /etc/subuid, /etc/subgid and the package uidmap (shadow-utils) gave when the store was made; or use another store with --root DIR or MINIDOCK_ROOT"
                     .into(),
             ),
+            Self::NoFurtherGroups(_) => Some(
+                "leave --group-add out, or make it the primary group with -u USER:GROUP; with subordinate ids (see `minidock doctor`), or as root, there are more"
+                    .into(),
+            ),
+            Self::KeepId => Some("leave it out; it works in a store with one id: --root DIR --id-map single".into()),
             Self::BindSource(path) => Some(format!(
                 "make it, or use `-v {}:…`, which makes it as a folder",
                 path.display()

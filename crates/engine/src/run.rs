@@ -1,27 +1,30 @@
 //! `run`: from an image in the store to an exit status.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
-use minidock_oci::{ImageConfig, MAX_MANIFEST_SIZE, Platform};
+use minidock_oci::{ContainerConfig, ImageConfig, MAX_MANIFEST_SIZE, Platform};
 use minidock_run::{Host, Launch, Rootfs};
 use minidock_store::{
-    Container, ContainerState, Driver, Hold, ImageLayers, ImageRecord, NewContainer, Status,
+    Container, ContainerState, Driver, Hold, IdMap, ImageLayers, ImageRecord, NewContainer, Status,
     StoreError,
 };
 
-use crate::spec::{self, Facts, Network, Wishes};
+use crate::spec::{self, Facts, Wishes};
 use crate::storage::{self, StorageDriver, Wanted};
 use crate::user::{self, ResolvedUser};
 use crate::volumes::{Fill, Mounts, Owner};
-use crate::{Engine, Error, effective, name, rootfs};
+use crate::{Engine, Error, devices, effective, name, netfiles, rootfs, signal};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
 const MAX_USER_FILE: u64 = 4 << 20;
+
+const PRIVILEGED: &str = "a privileged container may do what you may do: its capabilities are those of its own user \
+                          namespace, and it has the devices that you can open";
 
 /// A container to run.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,10 @@ pub struct RunRequest {
     pub auto_remove: bool,
     /// Pass the caller's standard input on.
     pub interactive: bool,
+    /// Which of standard input, output and error the container has.
+    pub attach: [bool; 3],
+    /// Where to write the container's id; there must be nothing yet.
+    pub cidfile: Option<PathBuf>,
     /// The platform that the image must have.
     pub platform: Option<Platform>,
 }
@@ -66,6 +73,8 @@ struct New<'a> {
 pub enum Warning {
     /// The host could not give a default; this stands in for it.
     Host(String),
+    /// The container was made; this is its id.
+    Created(String),
     /// The image was made for another kind of machine.
     ForeignPlatform {
         /// What the image is for.
@@ -105,6 +114,7 @@ impl Engine {
             driver: storage.driver.driver(),
         };
         let (container, state, fills) = self.create(hold, &new, argv)?;
+        warn(Warning::Created(container.id().to_owned()));
         foreign.into_iter().for_each(warn);
         let prepared = Prepared {
             request,
@@ -116,7 +126,13 @@ impl Engine {
             driver: storage.driver.as_ref(),
         };
         let mounts = state.mounts.clone();
-        let result = self.start_and_wait(&prepared, &container, state, warn);
+        let result = match write_id(request, &container) {
+            Ok(()) => self.start_and_wait(&prepared, &container, state, warn),
+            Err(error) => Err(error),
+        };
+        if let (Err(_), Some(path)) = (&result, &request.cidfile) {
+            remove_id(path, container.id());
+        }
         if request.auto_remove || result.is_err() {
             // What failed to start leaves nothing behind, and the first error is the one to tell.
             let removed = container.remove();
@@ -145,6 +161,22 @@ impl Engine {
         }
     }
 
+    /// Who the caller is to be inside with `--userns keep-id`.
+    fn kept_id(&self, wishes: &Wishes) -> Result<Option<String>, Error> {
+        let Some(kept) = wishes.namespaces.keep_id else {
+            return Ok(None);
+        };
+        if self.store.id_map() != IdMap::Single {
+            return Err(Error::KeepId);
+        }
+        let caller = self.ids.caller();
+        let (uid, gid) = (
+            kept.uid.unwrap_or(caller.uid),
+            kept.gid.unwrap_or(caller.gid),
+        );
+        Ok(Some(format!("{uid}:{gid}")))
+    }
+
     /// Looks the user up in the image's own files, as the container would see them.
     fn resolve_user(
         &self,
@@ -152,10 +184,12 @@ impl Engine {
         config: &ImageConfig,
         layers: &ImageLayers,
     ) -> Result<ResolvedUser, Error> {
-        let wanted = request
-            .wishes
+        let wishes = &request.wishes;
+        let kept = self.kept_id(wishes)?;
+        let wanted = wishes
             .user
             .as_deref()
+            .or(kept.as_deref())
             .unwrap_or(&config.config.user);
         let trees = layers.open(&self.store)?;
         let trees: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
@@ -174,17 +208,25 @@ impl Engine {
             }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let mut user = user::resolve(wanted, &read("/etc/passwd")?, &read("/etc/group")?).map_err(
-            |source| Error::User {
-                image: request.image.clone(),
-                user: wanted.to_owned(),
-                source,
-            },
-        )?;
+        let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
+        let failed = |source| Error::User {
+            image: request.image.clone(),
+            user: wanted.to_owned(),
+            source,
+        };
+        let mut user = user::resolve(wanted, &passwd, &group).map_err(failed)?;
+        let further = user::groups(&wishes.group_add, &group).map_err(failed)?;
         if !self.store.id_map().has_owners() {
             // The kernel lets a caller with one id neither have nor drop further groups.
             user.additional_gids.clear();
+            if let Some(gid) = further.iter().find(|gid| **gid != user.gid) {
+                return Err(Error::NoFurtherGroups(*gid));
+            }
+            return Ok(user);
         }
+        user.additional_gids.extend(further);
+        user.additional_gids.sort_unstable();
+        user.additional_gids.dedup();
         Ok(user)
     }
 
@@ -248,8 +290,8 @@ impl Engine {
             auto_remove: request.auto_remove,
             labels,
             mounts: records,
-            stop_signal: None,
-            stop_timeout: None,
+            stop_signal: stop_signal(&request.wishes, &config.config)?,
+            stop_timeout: request.wishes.stop_timeout,
             driver,
         };
         let new = NewContainer {
@@ -307,12 +349,13 @@ impl Engine {
             driver,
         } = prepared;
         let wishes = &request.wishes;
-        let host_name = read_host("/proc/sys/kernel/hostname");
+        let host_name = netfiles::read_host("/proc/sys/kernel/hostname");
         let (uid_map, gid_map) = self
             .ids
             .caller()
             .maps(self.store.id_map(), user.uid, user.gid);
-        let files = network_files(container, wishes, host_name.trim())?;
+        let files = netfiles::write(container, wishes, host_name.trim())?;
+        let devices = devices::find(&wishes.devices, wishes.security.privileged)?;
         let mountpoint = container.folder().join("rootfs");
         let facts = Facts {
             id: container.id(),
@@ -323,6 +366,8 @@ impl Engine {
             rootfs: &mountpoint,
             files: &files,
             mounts: &state.mounts,
+            host_has_mqueue: Path::new("/dev/mqueue").is_dir(),
+            devices: &devices,
         };
         let spec = spec::build(&config.config, wishes, &facts)?;
         let json = serde_json::to_vec(&spec).map_err(|e| StoreError::Damaged {
@@ -352,8 +397,13 @@ impl Engine {
             provide: &provide,
             interactive: request.interactive,
             terminal: wishes.terminal,
+            attach: request.attach,
+            init: wishes.init,
             mountpoint: &mountpoint,
         };
+        if wishes.security.privileged {
+            warn(Warning::Host(PRIVILEGED.to_owned()));
+        }
         self.fill_volumes(fills, &launch, container)?;
         let running = minidock_run::start_on(&launch, host)?;
         running
@@ -376,6 +426,45 @@ impl Engine {
     }
 }
 
+/// Writes the container's id where that is wished for.
+fn write_id(request: &RunRequest, container: &Container) -> Result<(), Error> {
+    let Some(path) = &request.cidfile else {
+        return Ok(());
+    };
+    let written =
+        File::create_new(path).and_then(|mut file| file.write_all(container.id().as_bytes()));
+    written.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::IdFile(path.clone()),
+        _ => Error::Path {
+            operation: "write the container's id to",
+            path: path.clone(),
+            source,
+        },
+    })
+}
+
+/// Takes back an id that names nothing any more; somebody else's stays.
+fn remove_id(path: &Path, id: &str) {
+    if std::fs::read(path).is_ok_and(|text| text == id.as_bytes()) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// The signal that asks the container to end: the user's, or the image's.
+fn stop_signal(wishes: &Wishes, config: &ContainerConfig) -> Result<Option<i32>, Error> {
+    if wishes.stop_signal.is_some() || config.stop_signal.is_empty() {
+        return Ok(wishes.stop_signal);
+    }
+    match signal::number(&config.stop_signal) {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::Argument {
+            what: "the image's stop signal",
+            value: config.stop_signal.clone(),
+            why: "there is no such signal",
+        }),
+    }
+}
+
 /// Docker runs an image of another platform with a warning (an emulator may be registered), unless
 /// a platform was asked for.
 fn check_platform(request: &RunRequest, config: &ImageConfig) -> Result<Option<Warning>, Error> {
@@ -395,47 +484,6 @@ fn check_platform(request: &RunRequest, config: &ImageConfig) -> Result<Option<W
         })),
         _ => Ok(None),
     }
-}
-
-/// Writes the container's own `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
-fn network_files(
-    container: &Container,
-    wishes: &Wishes,
-    host_name: &str,
-) -> Result<[(PathBuf, &'static str); 3], Error> {
-    let hostname = spec::hostname(wishes, container.id(), host_name);
-    let hosts = match wishes.network {
-        Network::Host => read_host("/etc/hosts"),
-        Network::None => HOSTS.to_owned(),
-    };
-    let write = |name: &str, text: &str| container.write_file(name, text.as_bytes(), 0o644);
-    Ok([
-        (
-            write("resolv.conf", &read_host("/etc/resolv.conf"))?,
-            "/etc/resolv.conf",
-        ),
-        (
-            write("hostname", &format!("{hostname}\n"))?,
-            "/etc/hostname",
-        ),
-        (write("hosts", &hosts)?, "/etc/hosts"),
-    ])
-}
-
-const HOSTS: &str = "127.0.0.1\tlocalhost\n\
-    ::1\tlocalhost ip6-localhost ip6-loopback\n\
-    fe00::0\tip6-localnet\n\
-    ff00::0\tip6-mcastprefix\n\
-    ff02::1\tip6-allnodes\n\
-    ff02::2\tip6-allrouters\n";
-
-/// A file of the host that may be missing.
-fn read_host(path: &str) -> String {
-    let mut text = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let _ = file.take(1 << 20).read_to_end(&mut text);
-    }
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 pub(crate) fn now() -> u64 {

@@ -131,6 +131,21 @@ pub fn resolve(wanted: &str, passwd: &str, group: &str) -> Result<ResolvedUser, 
     })
 }
 
+/// Groups by name or number. A name must be in the image's file, a number need not.
+///
+/// # Errors
+/// When a name is unknown or a number is out of range.
+pub fn groups(wanted: &[String], group: &str) -> Result<Vec<u32>, UserError> {
+    let find = |wanted: &String| {
+        let id = numeric(wanted)?;
+        match group_entries(group).find(|g| g.name == wanted) {
+            Some(found) => Ok(found.gid),
+            None => id.ok_or_else(|| UserError::NoGroup(wanted.clone())),
+        }
+    };
+    wanted.iter().map(find).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +182,16 @@ mod tests {
                 "{wanted}"
             );
         }
+    }
+
+    #[test]
+    fn further_groups_are_found_by_name_and_number() {
+        let found = |wanted: &str| groups(&[wanted.to_owned()], GROUP);
+        assert_eq!(found("wheel"), Ok(vec![10]));
+        assert_eq!(found("4321"), Ok(vec![4321]));
+        assert_eq!(found("none"), Err(UserError::NoGroup("none".into())));
+        assert_eq!(found(""), Err(UserError::NoGroup(String::new())));
+        assert!(found("4294967295").is_err());
     }
 
     #[test]

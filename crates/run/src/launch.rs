@@ -62,6 +62,10 @@ pub struct Launch<'a> {
     pub interactive: bool,
     /// `-t`: the container's stdio is a terminal of its own. Has to agree with the Spec's `process.terminal`.
     pub terminal: bool,
+    /// Which of the caller's stdin, stdout and stderr the container has; the null device stands for the others.
+    pub attach: [bool; 3],
+    /// The container's first process is one of ours that passes signals on to the program and reaps.
+    pub init: bool,
     /// An existing empty folder to mount the root file system on. It is never visible inside, nothing stays mounted on
     /// it outside, and it has to stay empty: the paths that the Spec masks show it.
     pub mountpoint: &'a Path,

@@ -30,7 +30,8 @@
 //! The kernel discards signals that the first process of a pid namespace has no handler for, even SIGTERM. Where such a
 //! program (`sleep`, say) ignores `SIGINT`, `SIGTERM`, `SIGHUP` or `SIGQUIT` only by that rule, [`Running::supervise`] kills
 //! the container and reports the signal: Ctrl-C ends what a person would expect it to end. Docker leaves such containers
-//! running. A program that chose to ignore the signal keeps ignoring it.
+//! running. A program that chose to ignore the signal keeps ignoring it. With [`Launch::init`] the first process is a reaper
+//! of ours (`child::reaper`), and the program gets signals as anywhere.
 
 mod alone;
 mod child;

@@ -28,6 +28,8 @@ pub struct Running {
     outside: Outside,
     terminal: Option<OwnedFd>,
     interactive: bool,
+    init: bool,
+    own_processes: bool,
     signals: SignalFd,
     reaped: bool,
     server: Option<Server>,
@@ -74,7 +76,7 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
     let all = SignalSet::all();
     let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
     let signals = SignalFd::new(&all).map_err(Error::supervise("make a signalfd"))?;
-    let (inside, outside) = stdio::prepare(plan.interactive, plan.terminal, plan.host_user)?;
+    let (inside, outside) = stdio::prepare(plan)?;
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -89,10 +91,15 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         stdio: inside.given(),
         window: window(plan),
     };
-    // A parent that stands still until exec cannot write the child's id maps.
+    if !plan.own_processes {
+        // What the container leaves behind comes to us, and is ended with it.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(Error::supervise("become a reaper"))?;
+    }
+    // A parent that stands still until exec can neither write the child's id maps nor serve files, and a child that stays
+    // until the container's end needs memory of its own.
     let memory = match (&plan.id_maps, plan.fuse()) {
-        (IdMaps::Own, None) if plan.program => Memory::Borrowed,
-        // Nor can it serve files.
+        (IdMaps::Own, None) if plan.program && !plan.init => Memory::Borrowed,
         _ => Memory::Copied,
     };
     let child = clone(plan.namespaces, memory, &birth, child::live).map_err(clone_error)?;
@@ -102,7 +109,9 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         notes: plan.notes.clone(),
         outside,
         terminal: None,
-        interactive: plan.interactive,
+        interactive: plan.interactive && plan.attach[0],
+        init: plan.init,
+        own_processes: plan.own_processes,
         signals,
         reaped: false,
         server: None,
@@ -244,6 +253,8 @@ impl Running {
             outside: std::mem::take(&mut self.outside),
             terminal: self.terminal.take(),
             interactive: self.interactive,
+            init: self.init,
+            own_processes: self.own_processes,
         })?;
         self.reaped = true;
         self.end_server();

@@ -13,6 +13,7 @@ use rustix::termios::{Winsize, isatty, tcgetwinsize};
 
 use crate::Error;
 use crate::child::Given;
+use crate::plan::Plan;
 
 /// What becomes one of the container's standard descriptors.
 #[derive(Debug)]
@@ -54,23 +55,17 @@ pub(crate) struct Outside {
 ///
 /// `user` is the container's user as the host counts: a pipe of another one's could be written to, but not opened as
 /// `/dev/stdout`, so it is relayed as well.
-pub(crate) fn prepare(
-    interactive: bool,
-    terminal: bool,
-    user: u32,
-) -> Result<(Inside, Outside), Error> {
+pub(crate) fn prepare(plan: &Plan) -> Result<(Inside, Outside), Error> {
+    let (interactive, user) = (plan.interactive && plan.attach[0], plan.host_user);
     let mut outside = Outside::default();
-    if terminal {
+    if plan.terminal {
         return Ok((
             Inside([Source::Callers, Source::Callers, Source::Callers]),
             outside,
         ));
     }
     let stdin = if !interactive {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Source::Null(
-            open(c"/dev/null", flags, Mode::empty()).map_err(Error::supervise("open /dev/null"))?,
-        )
+        null()?
     } else if may_be_handed_over(rustix::stdio::stdin(), user) {
         Source::Callers
     } else {
@@ -78,7 +73,10 @@ pub(crate) fn prepare(
         outside.stdin = Some(writer);
         Source::Pipe(reader)
     };
-    let output = |fd: BorrowedFd<'_>, ours: &mut Option<OwnedFd>| {
+    let output = |number: usize, fd: BorrowedFd<'_>, ours: &mut Option<OwnedFd>| {
+        if !plan.attach[number] {
+            return null();
+        }
         if may_be_handed_over(fd, user) {
             return Ok::<_, Error>(Source::Callers);
         }
@@ -86,9 +84,17 @@ pub(crate) fn prepare(
         *ours = Some(reader);
         Ok(Source::Pipe(writer))
     };
-    let stdout = output(rustix::stdio::stdout(), &mut outside.stdout)?;
-    let stderr = output(rustix::stdio::stderr(), &mut outside.stderr)?;
+    let stdout = output(1, rustix::stdio::stdout(), &mut outside.stdout)?;
+    let stderr = output(2, rustix::stdio::stderr(), &mut outside.stderr)?;
     Ok((Inside([stdin, stdout, stderr]), outside))
+}
+
+fn null() -> Result<Source, Error> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let null = open(c"/dev/null", flags, Mode::empty());
+    Ok(Source::Null(
+        null.map_err(Error::supervise("open /dev/null"))?,
+    ))
 }
 
 fn new_pipe() -> Result<(OwnedFd, OwnedFd), Error> {

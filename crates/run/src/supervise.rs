@@ -20,6 +20,10 @@ pub(crate) struct Watch<'a> {
     /// The supervisor's end of the container's terminal.
     pub terminal: Option<OwnedFd>,
     pub interactive: bool,
+    /// The first process is our reaper, which takes every signal.
+    pub init: bool,
+    /// The kernel ends all of the container's processes with the first.
+    pub own_processes: bool,
 }
 
 /// The caller's terminal in raw mode: every key goes to the container's terminal, which gives keys their meaning.
@@ -71,6 +75,9 @@ pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
         }
     }
     let exit = reap(watch.pidfd)?;
+    if !watch.own_processes {
+        end_orphans();
+    }
     drain(&watch, relays);
     drop(raw);
     Ok(match (exit, ended_by) {
@@ -205,7 +212,7 @@ fn pass_on(watch: &Watch<'_>, number: i32) -> Passed {
         }
         // About the supervisor's own children and descriptors.
         SIGCHLD | SIGPIPE | SIGURG => {}
-        number if ENDING.contains(&number) && discarded(watch.pid, number) => {
+        number if ENDING.contains(&number) && !watch.init && discarded(watch.pid, number) => {
             let _ = signal::send(watch.pidfd, 9);
             return Passed::Killed;
         }
@@ -229,6 +236,29 @@ fn discarded(pid: Pid, number: i32) -> bool {
             .is_some_and(|set| set >> (number - 1) & 1 == 1)
     };
     !status.is_empty() && !["SigCgt", "SigIgn", "SigBlk"].into_iter().any(has)
+}
+
+/// Ends what a container without a pid namespace left behind: our only children, and those that become ours when they end.
+fn end_orphans() {
+    use rustix::process::{Signal, WaitOptions, getpid, kill_process};
+    let path = format!("/proc/self/task/{}/children", getpid().as_raw_nonzero());
+    loop {
+        let children = std::fs::read_to_string(&path).unwrap_or_default();
+        for child in children.split_ascii_whitespace() {
+            if let Some(pid) = child.parse().ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        // One that was killed ends; where there is no list of children, none was killed, and none is waited for.
+        let options = match children.is_empty() {
+            true => WaitOptions::NOHANG,
+            false => WaitOptions::empty(),
+        };
+        match rustix::process::wait(options) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
 }
 
 /// Takes the end of the container's first process.

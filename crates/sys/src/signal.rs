@@ -187,6 +187,25 @@ pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     .map(drop)
 }
 
+/// Sends `signal` to a process by its id, which must not have been reaped. Any number goes, real-time signals too.
+///
+/// # Errors
+/// Those of kill(2).
+pub fn kill(process: rustix::process::Pid, signal: i32) -> Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::kill(process.as_raw_nonzero().get(), signal) }.into()).map(drop)
+}
+
+/// Waits for one of `signals`, which have to be blocked, and takes it (sigwaitinfo(2)).
+///
+/// # Errors
+/// `EINTR` where an unblocked signal was handled meanwhile.
+pub fn wait(signals: &SignalSet) -> Result<i32> {
+    // SAFETY: the set is initialised and lives for the call; no information about the signal is asked for.
+    check(unsafe { libc::sigwaitinfo(&raw const signals.0, std::ptr::null_mut()) }.into())
+        .map(|number| i32::try_from(number).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,14 +89,24 @@ fn pull_all(place: &Place, image: &str, how: &PullOptions, quiet: bool) -> Resul
 }
 
 /// The pull of a missing image for `run`: everything on standard error.
-pub fn for_run(place: &Place, image: &str, platform: Option<&Platform>) -> Result<(), Failure> {
+pub fn for_run(
+    place: &Place,
+    image: &str,
+    platform: Option<&Platform>,
+    quiet: bool,
+) -> Result<(), Failure> {
     let how = PullOptions {
         platform: platform.cloned(),
         ..place.pull_options()?
     };
-    let progress = || Progress::new(Stream::Stderr);
+    let progress = || match quiet {
+        true => Progress::quiet(),
+        false => Progress::new(Stream::Stderr),
+    };
     let (reference, pulled) = bring(place, image, &how, &progress)?;
-    std::io::stderr().write_all(summary(&reference, &pulled).as_bytes())?;
+    if !quiet {
+        std::io::stderr().write_all(summary(&reference, &pulled).as_bytes())?;
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use minidock_engine::oci::Reference;
 use minidock_engine::{Error, RunRequest, Warning};
 
-use crate::container::{ContainerFlags, wishes};
+use crate::container::{ContainerFlags, Pull, Typed, wishes};
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -26,15 +26,37 @@ const PULLED: &str = "MINIDOCK_PULLED";
 
 /// `minidock run`. Every failure of minidock itself has exit code 125, 126 or 127.
 pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
-    let request = request(args).map_err(|f| f.code(125))?;
-    let engine = place.engine().map_err(|f| f.code(125))?;
-    let warn = |warning| match warning {
+    run_typed(place, args).map_err(|failure| match failure.exit_code() {
+        126 | 127 => failure,
+        _ => failure.code(125),
+    })
+}
+
+fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
+    let typed = wishes("run", args.container)?;
+    let (pull, quiet) = (typed.pull, typed.quiet);
+    let request = request(typed);
+    if let Some(path) = request.cidfile.as_ref().filter(|path| path.exists()) {
+        return Err(Error::IdFile(path.clone()).into());
+    }
+    let pulled = std::env::var_os(PULLED).is_some();
+    if pull == Pull::Always && !pulled {
+        return pull_and_rerun(place, &request, quiet);
+    }
+    let engine = place.engine()?;
+    let print_id = !request.attach[1] && !request.attach[2];
+    let tell = |warning| match warning {
         Warning::Host(note) => eprint_line(&format!("minidock: note: {note}")),
         Warning::ForeignPlatform { image, host } => eprint_line(&format!(
             "WARNING: The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
         )),
+        Warning::Created(id) if print_id => {
+            // A reader that went away does not stop the container.
+            let _ = super::common::print(&format!("{id}\n"));
+        }
+        Warning::Created(_) => {}
     };
-    let mut result = engine.run(&request, &warn);
+    let mut result = engine.run(&request, &tell);
     if let Err(Error::ImageNotFound(image)) = &result
         && let Some(image) = super::pull::searched(place, &engine, image)?
     {
@@ -42,12 +64,19 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
             image,
             ..request.clone()
         };
-        result = engine.run(&request, &warn);
+        result = engine.run(&request, &tell);
     }
     match result {
-        Err(Error::ImageNotFound(_)) if std::env::var_os(PULLED).is_none() => {
+        Err(Error::ImageNotFound(_)) if pull == Pull::Missing && !pulled => {
             drop(engine);
-            pull_and_rerun(place, &request).map_err(|f| f.code(125))
+            let reference: Reference = parse(&request.image)?;
+            if !quiet {
+                eprint_line(&format!(
+                    "Unable to find image '{}' locally",
+                    reference.familiar()
+                ));
+            }
+            pull_and_rerun(place, &request, quiet)
         }
         result => result.map_err(|error| {
             let code = error.run_exit_code();
@@ -56,18 +85,15 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     }
 }
 
+fn parse(image: &str) -> Result<Reference, Failure> {
+    let parsed = image.parse();
+    parsed.map_err(|e: minidock_engine::oci::ReferenceError| Failure::new(e.to_string()))
+}
+
 /// Pulls the image and runs minidock anew: a container is only ever started by a process that never
 /// had a second thread.
-fn pull_and_rerun(place: &Place, request: &RunRequest) -> Result<u8, Failure> {
-    let reference: Reference = request
-        .image
-        .parse()
-        .map_err(|e: minidock_engine::oci::ReferenceError| Failure::new(e.to_string()))?;
-    eprint_line(&format!(
-        "Unable to find image '{}' locally",
-        reference.familiar()
-    ));
-    super::pull::for_run(place, &request.image, request.platform.as_ref())?;
+fn pull_and_rerun(place: &Place, request: &RunRequest, quiet: bool) -> Result<u8, Failure> {
+    super::pull::for_run(place, &request.image, request.platform.as_ref(), quiet)?;
     let error = std::process::Command::new("/proc/self/exe")
         .arg0("minidock")
         .args(std::env::args_os().skip(1))
@@ -82,14 +108,15 @@ fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn request(args: RunArgs) -> Result<RunRequest, Failure> {
-    let typed = wishes("run", args.container)?;
-    Ok(RunRequest {
+fn request(typed: Typed) -> RunRequest {
+    RunRequest {
         image: typed.image,
         wishes: typed.wishes,
         name: typed.name,
         auto_remove: typed.auto_remove,
         interactive: typed.interactive,
+        attach: typed.attach,
+        cidfile: typed.cidfile,
         platform: typed.platform,
-    })
+    }
 }

@@ -92,6 +92,105 @@ pub struct ContainerFlags {
     /// Mount what another container has mounted
     #[arg(long, value_name = "CONTAINER[:ro|rw]")]
     pub volumes_from: Vec<String>,
+    /// Set meta data on the container
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub label: Vec<String>,
+    /// Read meta data from a file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<PathBuf>,
+    /// Add an annotation to the container's OCI specification
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
+    /// Write the container id to a file
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// Add a further group
+    #[arg(long, value_name = "GROUP", allow_hyphen_values = true)]
+    pub group_add: Vec<String>,
+    /// Run an init inside the container that forwards signals and reaps processes
+    #[arg(long, value_name = "BOOL")]
+    pub init: bool,
+    /// Pass signals on to the container
+    #[arg(long, value_name = "BOOL", default_value = "true")]
+    pub sig_proxy: bool,
+    /// Attach to stdin, stdout or stderr only
+    #[arg(short, long, value_name = "STREAM")]
+    pub attach: Vec<String>,
+    /// Signal to stop the container
+    #[arg(long, value_name = "SIGNAL", allow_hyphen_values = true)]
+    pub stop_signal: Option<String>,
+    /// Seconds to wait before a container that is to stop is killed
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub stop_timeout: Option<String>,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<String>,
+    /// Let the container do and see what the caller may
+    #[arg(long, value_name = "BOOL")]
+    pub privileged: bool,
+    /// Security options: no-new-privileges[=BOOL], systempaths=unconfined, apparmor=, label=
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// Add a device of the host's
+    #[arg(long, value_name = "PATH[:PATH][:rwm]")]
+    pub device: Vec<String>,
+    /// Limit what a process may use; -1 is unlimited
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub shm_size: Option<String>,
+    /// Set a parameter of the kernel's that the container has for itself
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
+    /// Pid namespace: host, or the container's own
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+    /// IPC namespace: host, private, shareable or none (without /dev/shm)
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// UTS namespace: host, or the container's own
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+    /// User namespace: host (the usual map) or keep-id[:uid=ID,gid=ID]
+    #[arg(long, value_name = "MODE")]
+    pub userns: Option<String>,
+    /// Cgroup namespace: host or private
+    #[arg(long, value_name = "MODE")]
+    pub cgroupns: Option<String>,
+    /// How readily the kernel ends the container when memory runs out: -1000 to 1000
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pub oom_score_adj: Option<String>,
+    /// Container NIS domain name
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<String>,
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// Set a name server
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// Set a domain in which short names are looked for
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// Set an option of resolv.conf
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    pub dns_option: Vec<String>,
+    /// Disable the image's health check: there is none
+    #[arg(long, value_name = "BOOL", hide = true)]
+    pub no_healthcheck: bool,
+    /// Skip image verification: there is none but that of digests
+    #[arg(long, value_name = "BOOL", default_value = "true", hide = true)]
+    pub disable_content_trust: bool,
+    /// Pull the image: always, missing or never
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub pull: String,
+    /// Suppress the output of a pull
+    #[arg(short, long, value_name = "BOOL")]
+    pub quiet: bool,
     /// Platform that the image must have
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,

@@ -5,7 +5,10 @@ mod env_file;
 mod flags;
 mod mounts;
 mod refused;
+mod security;
+mod values;
 mod wishes;
+mod wrong;
 
 pub use flags::ContainerFlags;
-pub use wishes::wishes;
+pub use wishes::{Pull, Typed, wishes};

@@ -6,26 +6,7 @@ use std::path::{Path, PathBuf};
 use minidock_engine::spec::{Access, MountWish, MountWishKind, Propagation, VolumesFrom};
 use minidock_engine::{clean_path, is_volume_name};
 
-/// What is wrong with a value, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    pub why: String,
-    pub remedy: Option<String>,
-}
-
-fn wrong<T>(why: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong {
-        why: why.into(),
-        remedy: None,
-    })
-}
-
-fn wrong_with<T>(why: impl Into<String>, remedy: &str) -> Result<T, Wrong> {
-    Err(Wrong {
-        why: why.into(),
-        remedy: Some(remedy.to_owned()),
-    })
-}
+use super::wrong::{Wrong, wrong, wrong_with};
 
 const SHARED: &str =
     "what a container mounts cannot reach the host: it has a user namespace of its own";

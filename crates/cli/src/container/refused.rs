@@ -253,18 +253,27 @@ impl Args for Refused {
     }
 }
 
+/// Whether a value asks for what is so anyway: `--publish-all=false`, `--memory 0`, `--restart no`.
+fn is_default(flag: &Known, value: &str) -> bool {
+    if flag.takes == Nothing {
+        return matches!(value, "false" | "0" | "f" | "F" | "FALSE" | "False");
+    }
+    match flag.long {
+        "restart" => matches!(value, "no" | ""),
+        "isolation" => matches!(value, "default" | ""),
+        "memory-swappiness" | "pids-limit" | "memory-swap" => matches!(value, "-1" | "0"),
+        "volume-driver" => matches!(value, "local" | ""),
+        _ if flag.why == CGROUP.0 => matches!(value, "0" | ""),
+        _ => false,
+    }
+}
+
 impl FromArgMatches for Refused {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |flag: &Known| {
             let values = matches.get_many::<String>(flag.long);
             // `--publish-all=false` asks for what is so anyway.
-            let off = |value: &String| {
-                flag.takes == Nothing
-                    && matches!(
-                        value.as_str(),
-                        "false" | "0" | "f" | "F" | "FALSE" | "False"
-                    )
-            };
+            let off = |value: &String| is_default(flag, value);
             values.is_some_and(|mut values| !values.all(off))
         };
         let flags = REFUSED.iter().enumerate();
@@ -314,7 +323,7 @@ mod tests {
             let name = format!("--{}", flag.long);
             let value = match flag.takes {
                 Nothing => vec![name.clone()],
-                Value => vec![name.clone(), "-1".to_owned()],
+                Value => vec![name.clone(), "-7".to_owned()],
             };
             let command = Refused::augment_args(Command::new("run").no_binary_name(true));
             let matches = command.try_get_matches_from(value).unwrap();

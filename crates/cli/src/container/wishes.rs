@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
 use minidock_engine::oci::Platform;
+use minidock_engine::signal;
+use minidock_engine::spec::{Dns, MountWish, Namespaces};
 use minidock_engine::{Network, Wishes};
 
 use super::flags::ContainerFlags;
-use super::mounts::{self, Wrong};
-use super::{env_file, refused};
+use super::security::security;
+use super::wrong::{Wrong, parse_each, parse_one, wrong};
+use super::{env_file, mounts, refused, values};
 use crate::args::Cli;
 use crate::commands::platform;
 use crate::failure::Failure;
@@ -29,14 +33,33 @@ pub struct Typed {
     pub auto_remove: bool,
     /// Pass standard input on.
     pub interactive: bool,
+    /// Which of the standard streams it has.
+    pub attach: [bool; 3],
+    /// Where its id is to be written.
+    pub cidfile: Option<PathBuf>,
+    /// When to pull.
+    pub pull: Pull,
+    /// Pull without a word.
+    pub quiet: bool,
     /// The platform that the image must have.
     pub platform: Option<Platform>,
+}
+
+/// When the image is pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// Before anything else.
+    Always,
+    /// When it is not there.
+    Missing,
+    /// Not at all.
+    Never,
 }
 
 /// Understands the flags of `verb`.
 pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
     flags.refused.check()?;
-    let mut words = flags.words.into_iter();
+    let mut words = flags.words.iter().cloned();
     let image = utf8(words.next().unwrap_or_default())?;
     if image.len() > 1 && image.starts_with('-') {
         return Err(unknown_flag(verb, &image));
@@ -52,40 +75,176 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
         )));
     }
     let mut env = env_files(&flags.env_file)?;
-    for entry in flags.env {
-        env.push(environment_entry(entry)?);
+    for entry in &flags.env {
+        env.push(environment_entry(entry.clone())?);
     }
-    let here = std::env::current_dir()
-        .map_err(|e| Failure::usage("cannot tell what the current folder is").caused_by(e))?;
-    let mut wished = parse_each("--volume", &flags.volume, |v| mounts::volume(v, &here))?;
-    wished.extend(parse_each("--mount", &flags.mount, |v| {
-        mounts::mount(v, &here)
-    })?);
-    wished.extend(parse_each("--tmpfs", &flags.tmpfs, mounts::tmpfs)?);
+    let network = network(&flags.network)?;
+    let namespaces = namespaces(&flags)?;
+    let (attach, interactive) = attach(&flags)?;
+    let number = |flag, value, range: RangeInclusive<i64>| {
+        parse_one(flag, value, |text| in_range(text, &range))
+    };
+    let oom = number(
+        "--oom-score-adj",
+        flags.oom_score_adj.as_ref(),
+        -1000..=1000,
+    )?;
+    let hostname = parse_one("--hostname", flags.hostname.as_ref(), values::host_name)?;
+    let domainname = parse_one("--domainname", flags.domainname.as_ref(), values::host_name)?;
+    if namespaces.host_uts && (hostname.is_some() || domainname.is_some()) {
+        return Err(Failure::usage(
+            "conflicting options: hostname and the UTS mode",
+        ));
+    }
+    if !flags.disable_content_trust {
+        return Err(Failure::usage(
+            "--disable-content-trust=false is not supported: there are no signatures to verify",
+        )
+        .hint("name the image by its digest: NAME@sha256:…"));
+    }
     Ok(Typed {
         image,
         wishes: Wishes {
             command,
-            entrypoint: flags.entrypoint,
             env,
+            hostname,
+            domainname,
+            network,
+            namespaces,
+            mounts: mounts(&flags)?,
+            volumes_from: parse_each("--volumes-from", &flags.volumes_from, mounts::volumes_from)?,
+            labels: labels(&flags)?,
+            annotations: parse_each("--annotation", &flags.annotation, values::annotation)?,
+            stop_signal: parse_one("--stop-signal", flags.stop_signal.as_ref(), |text| {
+                signal::number(text).map_or_else(|| wrong(format!("Invalid signal: {text}")), Ok)
+            })?,
+            stop_timeout: number(
+                "--stop-timeout",
+                flags.stop_timeout.as_ref(),
+                -1..=i64::from(i32::MAX),
+            )?,
+            security: security(&flags)?,
+            devices: parse_each("--device", &flags.device, values::device)?,
+            ulimits: parse_each("--ulimit", &flags.ulimit, values::ulimit)?,
+            shm_size: parse_one("--shm-size", flags.shm_size.as_ref(), |text| {
+                let size = bytes(text).filter(|size| *size > 0);
+                size.map_or_else(|| wrong(format!("invalid size: '{text}'")), Ok)
+            })?,
+            sysctls: parse_each("--sysctl", &flags.sysctl, values::sysctl)?,
+            oom_score_adj: oom.and_then(|number| i32::try_from(number).ok()),
+            hosts: parse_each("--add-host", &flags.add_host, values::host)?,
+            dns: Dns {
+                servers: parse_each("--dns", &flags.dns, values::dns)?,
+                search: parse_each("--dns-search", &flags.dns_search, values::resolv_word)?,
+                options: parse_each("--dns-option", &flags.dns_option, values::resolv_word)?,
+            },
+            entrypoint: flags.entrypoint,
             workdir: flags.workdir,
             user: flags.user,
-            hostname: flags.hostname,
+            group_add: flags.group_add,
+            init: flags.init,
             terminal: flags.tty,
             read_only: flags.read_only,
-            network: network(&flags.network)?,
-            mounts: wished,
-            volumes_from: parse_each("--volumes-from", &flags.volumes_from, mounts::volumes_from)?,
-            labels: BTreeMap::new(),
         },
         name: flags.name,
         auto_remove: flags.rm,
-        interactive: flags.interactive,
+        interactive,
+        attach,
+        cidfile: flags.cidfile,
+        pull: match flags.pull.as_str() {
+            "always" => Pull::Always,
+            "missing" | "" => Pull::Missing,
+            "never" => Pull::Never,
+            other => {
+                return Err(Failure::usage(format!(
+                    "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+                )));
+            }
+        },
+        quiet: flags.quiet,
         platform: match &flags.platform {
             Some(text) => Some(platform(Some(text))?),
             None => None,
         },
     })
+}
+
+fn mounts(flags: &ContainerFlags) -> Result<Vec<MountWish>, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|e| Failure::usage("cannot tell what the current folder is").caused_by(e))?;
+    let mut wished: Vec<MountWish> =
+        parse_each("--volume", &flags.volume, |v| mounts::volume(v, &here))?;
+    let more: Vec<MountWish> = parse_each("--mount", &flags.mount, |v| mounts::mount(v, &here))?;
+    wished.extend(more);
+    let memory: Vec<MountWish> = parse_each("--tmpfs", &flags.tmpfs, mounts::tmpfs)?;
+    wished.extend(memory);
+    Ok(wished)
+}
+
+fn namespaces(flags: &ContainerFlags) -> Result<Namespaces, Failure> {
+    let host = |flag: &'static str, value: &Option<String>, own| {
+        parse_one(flag, value.as_ref(), values::is_host(flag, own)).map(Option::unwrap_or_default)
+    };
+    Ok(Namespaces {
+        host_pid: host("--pid", &flags.pid, &["", "private"])?,
+        host_uts: host("--uts", &flags.uts, &["", "private"])?,
+        host_cgroup: host("--cgroupns", &flags.cgroupns, &["", "private"])?,
+        ipc: parse_one("--ipc", flags.ipc.as_ref(), values::ipc)?.unwrap_or_default(),
+        keep_id: parse_one("--userns", flags.userns.as_ref(), values::userns)?.flatten(),
+    })
+}
+
+/// Which streams the container has, and whether it has standard input.
+fn attach(flags: &ContainerFlags) -> Result<([bool; 3], bool), Failure> {
+    if !flags.sig_proxy && !flags.tty {
+        return Err(Failure::usage(
+            "--sig-proxy=false is not supported: a container does not outlive its minidock, so what ends that ends both",
+        )
+        .hint("leave it out"));
+    }
+    let streams: Vec<usize> = parse_each("--attach", &flags.attach, values::stream)?;
+    if streams.is_empty() {
+        return Ok(([true; 3], flags.interactive));
+    }
+    let attach = [0, 1, 2].map(|stream| streams.contains(&stream));
+    if flags.tty && !attach[1] {
+        return Err(
+            Failure::usage("--attach without stdout is not supported together with --tty")
+                .hint("a terminal's output is one stream: add -a stdout, or leave -t out"),
+        );
+    }
+    Ok((attach, flags.interactive && attach[0]))
+}
+
+fn labels(flags: &ContainerFlags) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for path in &flags.label_file {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::usage(format!("cannot read the label file {name}")).caused_by(e)
+        })?;
+        // One that stands for a variable of the caller's makes no sense here: its value is empty.
+        let lines = env_file::parse(&text, |_| Some(String::new())).map_err(|(line, why)| {
+            Failure::usage(format!("label file {name}, line {line}: {why}"))
+        })?;
+        let parsed: Vec<_> = parse_each("--label-file", &lines, values::label)?;
+        labels.extend(parsed);
+    }
+    let given: Vec<_> = parse_each("--label", &flags.label, values::label)?;
+    labels.extend(given);
+    Ok(labels)
+}
+
+fn in_range(text: &str, range: &RangeInclusive<i64>) -> Result<i64, Wrong> {
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(_) => wrong(format!(
+            "it has to be between {} and {}",
+            range.start(),
+            range.end()
+        )),
+        Err(_) => wrong("it is no number"),
+    }
 }
 
 fn utf8(word: OsString) -> Result<String, Failure> {
@@ -110,24 +269,6 @@ fn unknown_flag(verb: &str, word: &str) -> Failure {
         Some(similar) => failure.hint(format!("did you mean {similar}?")),
         None => failure.hint(format!("see `minidock {verb} --help`")),
     }
-}
-
-/// Parses every value of a flag that may be repeated.
-fn parse_each<T>(
-    flag: &str,
-    values: &[String],
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> Result<Vec<T>, Failure> {
-    let parse = |value: &String| {
-        parse(value).map_err(|Wrong { why, remedy }| {
-            let failure = Failure::usage(format!("invalid argument {value:?} for {flag}: {why}"));
-            match remedy {
-                Some(remedy) => failure.hint(remedy),
-                None => failure,
-            }
-        })
-    };
-    values.iter().map(parse).collect()
 }
 
 fn network(name: &str) -> Result<Network, Failure> {

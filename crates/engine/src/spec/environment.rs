@@ -25,9 +25,14 @@ pub fn command(config: &ContainerConfig, wishes: &Wishes) -> Vec<String> {
 pub fn hostname<'a>(wishes: &'a Wishes, id: &'a str, host_name: &'a str) -> &'a str {
     match (&wishes.hostname, wishes.network) {
         (Some(name), _) => name,
-        (None, Network::Host) if !host_name.is_empty() => host_name,
+        (None, network) if share(wishes, network) && !host_name.is_empty() => host_name,
         (None, _) => &id[..12.min(id.len())],
     }
+}
+
+/// Whether the name is the host's.
+fn share(wishes: &Wishes, network: Network) -> bool {
+    network == Network::Host || wishes.namespaces.host_uts
 }
 
 /// The environment, one entry a name, the last setting of a name in the place of its first.

@@ -5,23 +5,29 @@
 //! environment in its order (`PATH`, `HOSTNAME`, `TERM`, the image's, the user's, `HOME`).
 
 mod environment;
+mod limits;
 mod mounts;
+mod namespaces;
+mod security;
 #[cfg(test)]
 mod tests;
 mod wishes;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use minidock_oci::ContainerConfig;
 use minidock_store::{IdExtent, MountRecord};
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping, LinuxIdMappingBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, ProcessBuilder, RootBuilder, Spec,
+    LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, ProcessBuilder, RootBuilder, Spec,
     SpecBuilder, UserBuilder,
 };
 
 pub use environment::{command, hostname};
-pub use wishes::{Access, MountWish, MountWishKind, Network, Propagation, VolumesFrom, Wishes};
+pub use wishes::{
+    Access, CapabilityWish, DeviceWish, Dns, Ipc, KeepId, MountWish, MountWishKind, Namespaces,
+    Network, Propagation, Security, Ulimit, VolumesFrom, Wishes,
+};
 
 use environment::environment;
 
@@ -46,59 +52,10 @@ pub struct Facts<'a> {
     pub files: &'a [(PathBuf, &'static str)],
     /// What the user and the image want mounted.
     pub mounts: &'a [MountRecord],
-}
-
-/// Docker's default capabilities.
-const CAPABILITIES: [Capability; 14] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::NetRaw,
-    Capability::SysChroot,
-    Capability::Mknod,
-    Capability::AuditWrite,
-    Capability::Setfcap,
-];
-
-/// Paths that tell about or act on the host.
-const MASKED: [&str; 11] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/firmware",
-];
-const MASKED_MORE: [&str; 1] = ["/sys/devices/virtual/powercap"];
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-fn namespaces(wishes: &Wishes) -> Result<Vec<LinuxNamespace>, oci_spec::OciSpecError> {
-    use LinuxNamespaceType as T;
-    let mut kinds = vec![T::User, T::Pid, T::Mount, T::Uts, T::Ipc, T::Cgroup];
-    if wishes.network == Network::None {
-        kinds.push(T::Network);
-    }
-    kinds
-        .into_iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
-        .collect()
+    /// Whether the host has message queues in its file tree.
+    pub host_has_mqueue: bool,
+    /// Device nodes: (path on the host, path inside).
+    pub devices: &'a [(PathBuf, String)],
 }
 
 fn id_mappings(map: &[IdExtent]) -> Result<Vec<LinuxIdMapping>, oci_spec::OciSpecError> {
@@ -122,16 +79,6 @@ pub fn build(
     wishes: &Wishes,
     facts: &Facts<'_>,
 ) -> Result<Spec, oci_spec::OciSpecError> {
-    let all: oci_spec::runtime::Capabilities = CAPABILITIES.into_iter().collect();
-    // As runc does for a user other than root: permitted and effective stay empty after exec, and
-    // only the bounding set says what a setuid program may regain. The kernel sees to the rest.
-    let capabilities = LinuxCapabilitiesBuilder::default()
-        .bounding(all.clone())
-        .permitted(all.clone())
-        .effective(all)
-        .inheritable(oci_spec::runtime::Capabilities::new())
-        .ambient(oci_spec::runtime::Capabilities::new())
-        .build()?;
     let user = UserBuilder::default()
         .uid(facts.user.uid)
         .gid(facts.user.gid)
@@ -149,29 +96,49 @@ pub fn build(
         .args(command(config, wishes))
         .env(environment(config, wishes, facts))
         .cwd(Path::new("/").join(workdir))
-        .capabilities(capabilities)
-        .no_new_privileges(true)
-        .rlimits(Vec::new())
-        .build()?;
-    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        .capabilities(security::capabilities(&wishes.security)?)
+        .no_new_privileges(security::no_new_privileges(&wishes.security))
+        .rlimits(limits::rlimits(wishes)?);
+    let process = match wishes.oom_score_adj {
+        Some(adjustment) => process.oom_score_adj(adjustment),
+        None => process,
+    };
     let linux = LinuxBuilder::default()
-        .namespaces(namespaces(wishes)?)
+        .namespaces(namespaces::namespaces(wishes)?)
         .uid_mappings(id_mappings(facts.uid_map)?)
         .gid_mappings(id_mappings(facts.gid_map)?)
-        .masked_paths(strings(&[&MASKED[..], &MASKED_MORE[..]].concat()))
-        .readonly_paths(strings(&READ_ONLY))
+        .masked_paths(security::masked_paths(&wishes.security))
+        .readonly_paths(security::readonly_paths(&wishes.security))
+        .sysctl(
+            wishes
+                .sysctls
+                .clone()
+                .into_iter()
+                .collect::<HashMap<_, _>>(),
+        )
         .build()?;
-    SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.2.0")
-        .hostname(hostname(wishes, facts.id, facts.host_name))
         .root(
             RootBuilder::default()
                 .path(facts.rootfs)
                 .readonly(wishes.read_only)
                 .build()?,
         )
-        .process(process)
+        .process(process.build()?)
         .mounts(mounts::mounts(wishes, facts)?)
         .linux(linux)
-        .build()
+        .annotations(
+            wishes
+                .annotations
+                .clone()
+                .into_iter()
+                .collect::<HashMap<_, _>>(),
+        )
+        .build()?;
+    // The host's name is not the container's to set.
+    let own_name = !wishes.namespaces.host_uts;
+    spec.set_hostname(own_name.then(|| hostname(wishes, facts.id, facts.host_name).to_owned()));
+    spec.set_domainname(wishes.domainname.clone().filter(|_| own_name));
+    Ok(spec)
 }

@@ -9,7 +9,10 @@ use std::path::Path;
 use minidock_store::{MountKind, MountRecord};
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::{Facts, Wishes};
+use super::{Facts, Ipc, Wishes, security};
+
+/// Docker's, in bytes.
+const SHM_SIZE: u64 = 64 << 20;
 
 fn mount(
     destination: &str,
@@ -25,9 +28,14 @@ fn mount(
         .build()
 }
 
-fn defaults() -> Result<Vec<Mount>, oci_spec::OciSpecError> {
+fn defaults(wishes: &Wishes) -> Result<Vec<Mount>, oci_spec::OciSpecError> {
     let none = ["nosuid", "noexec", "nodev"];
-    Ok(vec![
+    let shm_size = format!("size={}", wishes.shm_size.unwrap_or(SHM_SIZE));
+    let sys = match security::is_unconfined(&wishes.security) {
+        true => &none[..],
+        false => &["nosuid", "noexec", "nodev", "ro"],
+    };
+    let mut mounts = vec![
         mount("/proc", "proc", Path::new("proc"), &none)?,
         mount(
             "/dev",
@@ -47,20 +55,26 @@ fn defaults() -> Result<Vec<Mount>, oci_spec::OciSpecError> {
                 "mode=0620",
             ],
         )?,
-        mount(
+        mount("/dev/mqueue", "mqueue", Path::new("mqueue"), &none)?,
+        mount("/sys", "sysfs", Path::new("sysfs"), sys)?,
+    ];
+    let shm = match wishes.namespaces.ipc {
+        Ipc::Private => Some(mount(
             "/dev/shm",
             "tmpfs",
             Path::new("shm"),
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"],
-        )?,
-        mount("/dev/mqueue", "mqueue", Path::new("mqueue"), &none)?,
-        mount(
-            "/sys",
-            "sysfs",
-            Path::new("sysfs"),
-            &["nosuid", "noexec", "nodev", "ro"],
-        )?,
-    ])
+            &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
+        )?),
+        Ipc::Host => Some(mount(
+            "/dev/shm",
+            "bind",
+            Path::new("/dev/shm"),
+            &["bind", "rprivate", "nosuid", "noexec", "nodev"],
+        )?),
+        Ipc::None => None,
+    };
+    mounts.extend(shm);
+    Ok(mounts)
 }
 
 /// Every mount, in order.
@@ -70,16 +84,28 @@ pub(super) fn mounts(
 ) -> Result<Vec<Mount>, oci_spec::OciSpecError> {
     let taken = |path: &str| facts.mounts.iter().any(|m| m.target == path);
     let own_dev = taken("/dev");
-    let stays = |mount: &Mount| {
+    // The host's queues stand in for its own, where there are any.
+    let no_queues = wishes.namespaces.ipc == Ipc::Host && !facts.host_has_mqueue;
+    let goes = |mount: &Mount| {
         let path = mount.destination().to_string_lossy();
         // A terminal has its name there, and needs one.
         let needed = wishes.terminal && path == "/dev/pts";
-        !taken(&path) && (!own_dev || needed || !path.starts_with("/dev/"))
+        taken(&path)
+            || (no_queues && path == "/dev/mqueue")
+            || (own_dev && !needed && path.starts_with("/dev/"))
     };
-    let mut all = defaults()?;
-    all.retain(stays);
+    let mut all = defaults(wishes)?;
+    all.retain(|mount| !goes(mount));
     for record in facts.mounts {
         all.push(asked_for(record)?);
+    }
+    for (host, inside) in facts.devices {
+        all.push(mount(
+            inside,
+            "bind",
+            host,
+            &["bind", "rprivate", "nosuid", "noexec"],
+        )?);
     }
     for (host, inside) in facts.files {
         if !taken(inside) {

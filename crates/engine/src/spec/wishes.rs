@@ -2,7 +2,10 @@
 //! caller stands have been resolved; what it means for the kernel has not been decided yet.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use oci_spec::runtime::{Capability, PosixRlimitType};
 
 /// Which network a container has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +42,129 @@ pub struct Wishes {
     pub mounts: Vec<MountWish>,
     /// Containers whose mounts this one has as well; its own come before.
     pub volumes_from: Vec<VolumesFrom>,
-    /// Free words.
+    /// Free words, kept with the container.
     pub labels: BTreeMap<String, String>,
+    /// Free words, handed to the runtime.
+    pub annotations: BTreeMap<String, String>,
+    /// The signal that asks the container to end, where not the image says it.
+    pub stop_signal: Option<i32>,
+    /// Seconds that it then has; a negative number is for ever.
+    pub stop_timeout: Option<i64>,
+    /// Further groups, by name or number.
+    pub group_add: Vec<String>,
+    /// A first process of ours that passes signals on and reaps.
+    pub init: bool,
+    /// What the container may do and see.
+    pub security: Security,
+    /// Devices of the host's.
+    pub devices: Vec<DeviceWish>,
+    /// Resource limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Parameters of the kernel's that the container's namespaces have for themselves.
+    pub sysctls: BTreeMap<String, String>,
+    /// Namespaces.
+    pub namespaces: Namespaces,
+    /// How readily the kernel kills it when memory runs out: -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// NIS domain name.
+    pub domainname: Option<String>,
+    /// Lines for `/etc/hosts`: name and address.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// Contents of `/etc/resolv.conf`.
+    pub dns: Dns,
+}
+
+/// What the container may do and see, where that differs from the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Everything that the caller himself may do.
+    pub privileged: bool,
+    /// Capabilities in addition.
+    pub cap_add: Vec<CapabilityWish>,
+    /// Capabilities not to have.
+    pub cap_drop: Vec<CapabilityWish>,
+    /// Whether programs can gain privileges by being executed is denied; it is where nothing is said.
+    pub no_new_privileges: Option<bool>,
+    /// Nothing of `/proc` and `/sys` is hidden or protected.
+    pub system_paths_unconfined: bool,
+}
+
+/// Capabilities to add or drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapabilityWish {
+    /// All of them.
+    All,
+    /// One.
+    One(Capability),
+}
+
+/// A device of the host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceWish {
+    /// On the host: a device node, or a folder of them.
+    pub source: PathBuf,
+    /// Inside: absolute.
+    pub target: String,
+}
+
+/// A limit of setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Which.
+    pub kind: PosixRlimitType,
+    /// What counts; the largest number is unlimited.
+    pub soft: u64,
+    /// What it can be raised to.
+    pub hard: u64,
+}
+
+/// Which namespaces are the container's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// It sees the host's processes.
+    pub host_pid: bool,
+    /// System V IPC, message queues and `/dev/shm`.
+    pub ipc: Ipc,
+    /// It has the host's name.
+    pub host_uts: bool,
+    /// It sees where in the host's cgroups it is.
+    pub host_cgroup: bool,
+    /// The caller is this user and group inside.
+    pub keep_id: Option<KeepId>,
+}
+
+/// Which IPC namespace, and what is at `/dev/shm`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipc {
+    /// Its own.
+    #[default]
+    Private,
+    /// Its own, and nothing at `/dev/shm`.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// Who the caller is inside; his own ids where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepId {
+    /// User id.
+    pub uid: Option<u32>,
+    /// Group id.
+    pub gid: Option<u32>,
+}
+
+/// What takes the place of the host's `/etc/resolv.conf`, line by line where something is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Name servers.
+    pub servers: Vec<IpAddr>,
+    /// Domains in which short names are looked for; a single `.` is none.
+    pub search: Vec<String>,
+    /// Options of resolv.conf(5).
+    pub options: Vec<String>,
 }
 
 /// Something to be mounted.

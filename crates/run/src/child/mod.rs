@@ -8,6 +8,7 @@ mod fill;
 mod identity;
 mod mounts;
 mod place;
+mod reaper;
 pub(crate) mod rootfs;
 mod text;
 
@@ -146,6 +147,7 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             )?);
             Ok(())
         }
+        Step::Sysctl { path, value } => mounts::set_sysctl(found.root()?, path, value),
         Step::Mask(path) => mounts::mask(found, path),
         Step::ReadOnlyPath(path) => mounts::make_path_read_only(found.root()?, path),
         Step::ReadOnlyRoot => mounts::make_root_read_only(found.root()?),
@@ -179,6 +181,7 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::SetCapabilities(sets) => identity::set_capabilities(sets),
         Step::NewSession => rustix::process::setsid().map(drop).during(Phase::Act),
         Step::Stdio { owner } => put_stdio(birth, found, *owner),
+        Step::Reap => reaper::stay_and_fork(found.terminal.as_ref().map(|t| t.as_fd())),
         Step::Execute => Err(execute(birth)),
     }?;
     Ok(None)

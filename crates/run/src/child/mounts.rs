@@ -172,6 +172,17 @@ pub(super) fn mask(found: &mut Found, path: &CStr) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Writes into a file of the container's own proc, and into nothing that an image put in its way.
+pub(super) fn set_sysctl(root: BorrowedFd<'_>, path: &CStr, value: &CStr) -> Result<(), Fail> {
+    let file = place::open_to_write(root, path).during(Phase::Find)?;
+    if !place::is_kernels(file.as_fd()).during(Phase::Find)? {
+        return Err(Fail::new(Phase::Find, Errno::XDEV));
+    }
+    rustix::io::write(&file, value.to_bytes())
+        .map(drop)
+        .during(Phase::Act)
+}
+
 pub(super) fn make_path_read_only(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Fail> {
     let Some(target) = open_protected(root, path)? else {
         return Ok(());

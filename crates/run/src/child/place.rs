@@ -33,6 +33,13 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> 
     open_with(root, path, ResolveFlags::NO_SYMLINKS)
 }
 
+/// Opens a file of the kernel's for writing. The caller has to see whether it is one.
+pub(super) fn open_to_write(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), resolve)
+}
+
 fn open_with(root: BorrowedFd<'_>, path: &CStr, how: ResolveFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | how;
     // The kernel asks for another try when a rename elsewhere keeps it from proving that `..` stayed inside.
@@ -194,7 +201,7 @@ impl Walk {
 }
 
 /// Whether it is in proc or sysfs (statfs(2)).
-fn is_kernels(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+pub(super) fn is_kernels(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     const PROC: u64 = 0x9fa0;
     const SYSFS: u64 = 0x6265_6572;
     let magic = fstatfs(fd)?.f_type as u64 & 0xffff_ffff;

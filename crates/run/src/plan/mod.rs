@@ -19,6 +19,7 @@ mod mounts;
 mod process;
 mod refuse;
 pub(crate) mod step;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,12 @@ pub struct Plan {
     pub(crate) console_size: Option<(u16, u16)>,
     /// The process becomes a program. One that does not has memory of its own and may allocate.
     pub(crate) program: bool,
+    /// Which of the caller's standard descriptors the container has.
+    pub(crate) attach: [bool; 3],
+    /// The first process stays, and the program is its child.
+    pub(crate) init: bool,
+    /// The container has a pid namespace, so that all its processes end with the first.
+    pub(crate) own_processes: bool,
 }
 
 impl Plan {
@@ -103,6 +110,12 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         )?));
     }
     let mut notes = Vec::new();
+    if !namespaces.contains(Namespaces::PID) {
+        notes.push(
+            "the container shares the host's processes: what it starts in the background outlives a killed minidock"
+                .to_owned(),
+        );
+    }
     let groups_fixed = matches!(id_maps, IdMaps::Own);
     let user = process::user(process, &maps, groups_fixed)?;
     push_mounts(
@@ -128,7 +141,7 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     });
     push_names(&mut steps, spec, namespaces)?;
     let host_user = maps.host_uid(user.owner.uid.as_raw()).unwrap_or(host.uid);
-    process::push_process(&mut steps, process, user)?;
+    process::push_process(&mut steps, process, user, launch.init)?;
 
     Ok(Plan {
         namespaces,
@@ -142,7 +155,10 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         console_size: process
             .console_size()
             .map(|size| (clamp(size.height()), clamp(size.width()))),
+        attach: launch.attach,
         program: true,
+        init: launch.init,
+        own_processes: namespaces.contains(Namespaces::PID),
     })
 }
 
@@ -178,7 +194,10 @@ pub(crate) fn plan_fill(
         host_user: host.uid,
         interactive: false,
         console_size: None,
+        attach: [true; 3],
         program: false,
+        init: false,
+        own_processes: true,
     })
 }
 
@@ -232,6 +251,8 @@ fn push_mounts(
         steps.push(Step::OpenTerminal);
     }
     let linux = launch.spec.linux().as_ref();
+    // Before their files become read-only.
+    steps.extend(sysctl::steps(linux, context.namespaces)?);
     for path in linux
         .and_then(|linux| linux.readonly_paths().as_deref())
         .unwrap_or_default()

@@ -156,6 +156,7 @@ pub(super) fn push_process(
     steps: &mut Vec<Step>,
     process: &Process,
     user: User,
+    init: bool,
 ) -> Result<(), PlanError> {
     steps.push(Step::EnterWorkingDirectory);
     steps.push(Step::Umask(process.user().umask().unwrap_or(0o022)));
@@ -187,6 +188,9 @@ pub(super) fn push_process(
     steps.push(Step::DieWithSupervisor);
     steps.push(Step::NewSession);
     steps.push(Step::Stdio { owner });
+    if init {
+        steps.push(Step::Reap);
+    }
     steps.push(Step::Execute);
     Ok(())
 }

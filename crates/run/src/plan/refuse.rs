@@ -78,13 +78,6 @@ fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
             "linux.netDevices",
         ),
         (
-            linux
-                .sysctl()
-                .as_ref()
-                .is_some_and(|sysctl| !sysctl.is_empty()),
-            "linux.sysctl",
-        ),
-        (
             linux.resources().as_ref().is_some_and(limits_anything),
             "linux.resources",
         ),

@@ -59,6 +59,12 @@ pub(crate) enum Step {
     FillDev,
     /// Open a terminal in the container's own devpts and hand its other end to the supervisor.
     OpenTerminal,
+    /// Set a parameter of the kernel's that one of the container's namespaces has for itself.
+    Sysctl {
+        /// Relative to the root: its file in proc.
+        path: CString,
+        value: CString,
+    },
     /// Cover a path with nothing: a folder by an empty one, anything else by the null device.
     Mask(CString),
     /// Make a path and all below it read-only.
@@ -105,6 +111,8 @@ pub(crate) enum Step {
     NewSession,
     /// Put stdio in place.
     Stdio { owner: Owner },
+    /// Stay as the first process, and go on in a second one.
+    Reap,
     /// Close everything else and execute the program.
     Execute,
 }
@@ -297,6 +305,9 @@ impl Display for Step {
             }
             Self::FillDev => write!(f, "fill /dev"),
             Self::OpenTerminal => write!(f, "open a terminal in /dev/pts"),
+            Self::Sysctl { path, value } => {
+                write!(f, "set /{} to {}", text(path), text(value))
+            }
             Self::Mask(path) => write!(f, "mask /{}", text(path)),
             Self::ReadOnlyPath(path) => write!(f, "make /{} read-only", text(path)),
             Self::ReadOnlyRoot => write!(f, "make the root file system read-only"),
@@ -342,6 +353,7 @@ impl Display for Step {
             }
             Self::NewSession => write!(f, "start a new session"),
             Self::Stdio { .. } => write!(f, "set up stdio"),
+            Self::Reap => write!(f, "stay to reap and to pass on signals"),
             Self::Execute => write!(f, "execute the command"),
         }
     }

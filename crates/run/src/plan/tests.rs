@@ -70,6 +70,8 @@ fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
         provide: &provide,
         interactive: false,
         terminal: false,
+        attach: [true; 3],
+        init: false,
         mountpoint: Path::new("/c/rootfs"),
     };
     plan(&launch, host)
@@ -185,12 +187,18 @@ fn the_hosts_network_has_no_loopback_to_bring_up() {
 #[test]
 fn what_cannot_be_done_is_refused_by_name() {
     type Change = fn(&mut serde_json::Value);
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 8] = [
         ("seccomp", |v| {
             v["linux"]["seccomp"] = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW"})
         }),
         ("hooks", |v| {
             v["hooks"] = serde_json::json!({"poststop": [{"path": "/bin/true"}]})
+        }),
+        ("kernel.panic", |v| {
+            v["linux"]["sysctl"] = serde_json::json!({"kernel.panic": "1"})
+        }),
+        ("net..x", |v| {
+            v["linux"]["sysctl"] = serde_json::json!({"net..x": "1"})
         }),
         ("apparmor", |v| v["process"]["apparmorProfile"] = "x".into()),
         ("path", |v| {
@@ -233,6 +241,8 @@ fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() 
         provide: &[],
         interactive: false,
         terminal: false,
+        attach: [true; 3],
+        init: false,
         mountpoint: Path::new("/c/rootfs"),
     };
     let fills = [(Path::new("/data"), Path::new("/v/_data"))];
@@ -248,4 +258,40 @@ fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() 
             "finish",
         ]
     );
+}
+
+#[test]
+fn parameters_are_set_before_their_files_become_read_only() {
+    let spec = spec(|v| {
+        let sysctl = serde_json::json!({"net.ipv4.ip_forward": "1", "fs.mqueue.msg_max": "5"});
+        v["linux"]["sysctl"] = sysctl;
+    });
+    let lines = lines(&planned(&spec, &user()).unwrap());
+    let at = |line: &str| lines.iter().position(|l| l == line);
+    let order = [
+        at("mount proc on /proc"),
+        at("set /proc/sys/fs/mqueue/msg_max to 5"),
+        at("set /proc/sys/net/ipv4/ip_forward to 1"),
+        at("make /proc/sys read-only"),
+    ];
+    assert!(order[0].is_some() && order.is_sorted(), "{lines:#?}");
+}
+
+#[test]
+fn a_reaper_stays_just_before_the_program() {
+    let spec = spec(|_| {});
+    let rootfs = Rootfs::Bind("/l/1".into());
+    let launch = Launch {
+        spec: &spec,
+        rootfs: &rootfs,
+        provide: &[],
+        interactive: false,
+        terminal: false,
+        attach: [true; 3],
+        init: true,
+        mountpoint: Path::new("/c/rootfs"),
+    };
+    let lines = lines(&plan(&launch, &user()).unwrap());
+    let last = ["stay to reap and to pass on signals", "execute the command"];
+    assert_eq!(lines[lines.len() - 2..], last);
 }
