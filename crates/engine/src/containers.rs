@@ -30,16 +30,30 @@ impl Engine {
     /// # Errors
     /// When the containers cannot be listed.
     pub fn containers(&self) -> Result<Vec<ContainerLine>, Error> {
-        self.remove_left_containers()?;
-        let mut lines = Vec::new();
-        for container in self.store.containers()? {
-            let Some(state) = container.state()? else {
-                continue;
-            };
-            let running = state.is_alive();
-            lines.push(ContainerLine { state, running });
+        let mut states = self.states()?;
+        // What may have to go is told by the states themselves, so that each is usually read once.
+        let may_be_left =
+            |state: &Option<ContainerState>| state.as_ref().is_none_or(|s| s.auto_remove);
+        if states.iter().any(may_be_left) {
+            self.remove_left_containers()?;
+            states = self.states()?;
         }
+        let mut lines: Vec<ContainerLine> = states
+            .into_iter()
+            .flatten()
+            .map(|state| ContainerLine {
+                running: state.is_alive(),
+                state,
+            })
+            .collect();
         lines.sort_by_key(|l| std::cmp::Reverse(l.state.created));
         Ok(lines)
+    }
+
+    /// The containers' states; `None` for one that was killed while it was made.
+    fn states(&self) -> Result<Vec<Option<ContainerState>>, Error> {
+        let containers = self.store.containers()?;
+        let states = containers.iter().map(|c| c.state());
+        Ok(states.collect::<Result<_, _>>()?)
     }
 }
