@@ -8,12 +8,13 @@ arch := $(shell uname -m)
 musl := $(arch)-unknown-linux-musl
 binary := $(CARGO_TARGET_DIR)/minidock
 
-.PHONY: help deps deps-build build install demo test bench lint clean
+.PHONY: help deps deps-build build install demo test bench fuzz lint clean
 
 help:
 	@echo 'make demo      build, then pull, load and run containers from a registry on loopback'
 	@echo 'make test      all tests'
 	@echo 'make bench     against tar, umoci and others; BENCH="unpack --runs 9" chooses, see tests/bench'
+	@echo 'make fuzz      look for inputs that break a parser, FUZZ_SECONDS (300) each; needs cargo-fuzz'
 	@echo 'make build     the static release binary, $(binary)'
 	@echo 'make install   put it into $(PREFIX)/bin (PREFIX=DIR for another place)'
 	@echo 'make lint      format, clippy, rustdoc, and licences where cargo-deny is installed'
@@ -50,6 +51,19 @@ test: deps
 
 bench: build
 	cargo run --release --locked --package minidock-bench -- --minidock $(binary) $(BENCH)
+
+# What is found is left in tests/fuzz/artifacts; new corpus files go where git does not see them. The compiler's own
+# instrumentation is behind a nightly flag, which RUSTC_BOOTSTRAP lets the stable one take.
+FUZZ_SECONDS ?= 300
+FUZZ_TARGETS ?= tar layers archive manifest config names
+fuzz:
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		mkdir -p $(CARGO_TARGET_DIR)/fuzz-corpus/$$target; \
+		CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz RUSTC_BOOTSTRAP=1 \
+			cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target \
+			$(CARGO_TARGET_DIR)/fuzz-corpus/$$target tests/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 -rss_limit_mb=1024; \
+	done
 
 lint: deps-build
 	cargo fmt --all --check
