@@ -193,6 +193,29 @@ impl Walker {
         Ok((Rc::new(fd), path.into()))
     }
 
+    /// The folder at a real path, by way of what it has in common with another.
+    pub fn step_to(&self, from: &Folder, path: &[u8]) -> Result<Option<Folder>, Error> {
+        let mut here = from.clone();
+        let rest = loop {
+            if here.1.is_empty() {
+                break path;
+            }
+            match path.strip_prefix(here.1.as_ref()) {
+                Some(rest) if rest.first().is_none_or(|b| *b == b'/') => break rest,
+                _ => here = self.parent_of(&here)?,
+            }
+        };
+        for name in rest.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+            let path = join(&here.1, name);
+            match rustix::fs::openat(here.0.as_fd(), name, FOLDER, Mode::empty()) {
+                Ok(fd) => here = (Rc::new(fd), path.into()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                Err(e) => return Err(Error::file("open the folder", &path)(e)),
+            }
+        }
+        Ok(Some(here))
+    }
+
     fn link_target(&self, folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match rustix::fs::readlinkat(folder, name, Vec::new()) {
             Ok(target) => Ok(Some(target.into_bytes())),

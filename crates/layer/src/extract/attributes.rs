@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Extractor;
 use crate::aside::{Device, Record, Xattrs};
 use crate::tar_reader::{Entry, Kind};
-use crate::walk::{Reached, Walker};
+use crate::walk::Walker;
 use crate::{Error, Ownership, xattr};
 
 /// Attributes of a folder, set when nothing more is put into it.
@@ -178,16 +178,20 @@ pub(crate) fn set_folders(
     walker: &mut Walker,
     folders: &[(Vec<u8>, FolderAttributes)],
 ) -> Result<(), Error> {
-    // In reverse, so that a folder comes before the one it is in, which may become inaccessible.
+    // In reverse, so that a folder comes before the one it is in, which may become inaccessible. From one to the next it is
+    // never far.
+    let mut here = walker.root();
     for (path, attributes) in folders.iter().rev() {
-        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        let (name, parents): (&[u8], &[&[u8]]) = match parts.split_last() {
-            Some((name, parents)) if !name.is_empty() => (name, parents),
-            _ => (b".", &[]),
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None if path.is_empty() => (&b""[..], &b"."[..]),
+            None => (&b""[..], path.as_slice()),
         };
-        if let Reached::Folder((folder, _)) = walker.walk(parents, None)? {
-            set_folder(folder.as_fd(), name, path, *attributes)?;
+        match walker.step_to(&here, parent)? {
+            Some(folder) => here = folder,
+            None => continue,
         }
+        set_folder(here.0.as_fd(), name, path, *attributes)?;
     }
     Ok(())
 }
