@@ -394,3 +394,34 @@ fn a_store_whose_ranges_are_gone_is_refused_with_the_remedy() {
     );
     assert_eq!(seen.silent_ok(), "33\n");
 }
+
+#[test]
+fn volumes_have_owners_of_their_own_where_ranges_are_granted() {
+    let Some(world) = World::new() else { return };
+    world.load(Host::Ranges);
+    let run = |flags: &[&str], script: &str| {
+        let args = [&["run", "--rm"], flags, &["owners:1", "sh", "-c", script]].concat();
+        let output = world.run(Host::Ranges, args);
+        output.silent_ok().to_owned()
+    };
+    let stat = "stat -c '%n %u:%g %a' /www /www/page";
+    let filled = "/www 33:44 750\n/www/page 33:44 640\n";
+    assert_eq!(run(&["-v", "site:/www"], stat), filled);
+    let page = world.cx.root().join("volumes/site/_data/page");
+    let owner = page.symlink_metadata().unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (USERS + 32, GROUPS + 43));
+    // What others can neither list nor enter is a volume all the same, and is kept and removed as one.
+    run(&["-v", "site:/www", "-u", "33"], "chmod 000 /www; true");
+    assert_eq!(
+        run(&["-v", "site:/www"], "stat -c '%u %a' /www; cat /www/page"),
+        "33 0\nhello"
+    );
+    run(
+        &["-v", "/anonymous"],
+        "mkdir -m 000 /anonymous/d; chown -R 5:6 /anonymous",
+    );
+    let removed = world.run(Host::Ranges, ["volume", "rm", "site"]);
+    assert_eq!(removed.silent_ok(), "site\n");
+    let left = world.run(Host::Ranges, ["volume", "ls", "-q"]);
+    assert_eq!(left.silent_ok(), "");
+}
