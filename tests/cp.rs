@@ -12,6 +12,7 @@ scenarios!(
     a_tar_goes_in_and_comes_out,
     a_running_container_is_seen_with_its_mounts,
     a_container_that_ended_is_seen_with_its_volumes,
+    a_container_of_one_plain_folder_is_copied_as_well,
     links_lead_nowhere_else,
     a_container_that_swaps_links_reaches_nothing,
     a_hostile_tar_stays_where_it_is_put,
@@ -302,6 +303,40 @@ fn a_container_that_ended_is_seen_with_its_volumes(cx: &Context) {
         "/there/g",
     ]);
     assert_eq!(other.silent_ok(), "new\n");
+}
+
+fn a_container_of_one_plain_folder_is_copied_as_well(cx: &Context) {
+    cx.load_busybox();
+    let args = [
+        "--storage-driver",
+        "flat",
+        "run",
+        "--name",
+        "box",
+        "-u",
+        "0",
+        "-v",
+        "data:/data",
+        "busybox",
+        "sh",
+        "-c",
+        "echo kept > /data/f; echo made > /made",
+    ];
+    cx.run(args).silent_ok();
+    cx.write("file", "new\n");
+    cp(cx, &["file", "box:/etc/passwd"]);
+    cp(cx, &["file", "box:/data/g"]);
+    for (path, content) in [
+        ("/made", "made\n"),
+        ("/data/f", "kept\n"),
+        ("/data/g", "new\n"),
+        ("/etc/passwd", "new\n"),
+    ] {
+        assert_eq!(shown(cx, path), content, "{path}");
+    }
+    // The image's own file, which the folder may share, is as it was.
+    let passwd = cx.run(["run", "--rm", "busybox", "cat", "/etc/passwd"]);
+    assert!(passwd.silent_ok().starts_with("root:"), "{passwd}");
 }
 
 fn links_lead_nowhere_else(cx: &Context) {

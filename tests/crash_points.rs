@@ -17,6 +17,8 @@ scenarios!(
     rmi_killed_anywhere,
     run_killed_anywhere,
     rm_killed_anywhere,
+    commit_killed_anywhere,
+    import_killed_anywhere,
     the_first_command_of_all_killed_anywhere,
     pull_killed_anywhere,
     repair_killed_anywhere,
@@ -241,6 +243,38 @@ fn rm_killed_anywhere(cx: &Context) {
         cx.run(run.into_iter().chain([write])).ok();
     };
     everywhere(cx, &ran, &["rm", "one"], true);
+}
+
+const GREET: &str = r#"CMD ["/bin/busybox", "cat", "/bin/greeting"]"#;
+
+/// A container that changed something, and the image that it was made of.
+fn changed(cx: &Context) {
+    cx.run_with_input(["load"], &image("small:1")).ok();
+    let script = "echo data > /file; /bin/busybox mkdir /folder; /bin/busybox rm /bin/greeting; echo hello > /bin/greeting";
+    let run = [
+        "run",
+        "--name",
+        "one",
+        "small:1",
+        "/bin/busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    cx.run(run).ok();
+}
+
+fn commit_killed_anywhere(cx: &Context) {
+    let commit = ["commit", "-c", GREET, "one", "small:2"];
+    everywhere(cx, &|| changed(cx), &commit, true);
+}
+
+fn import_killed_anywhere(cx: &Context) {
+    changed(cx);
+    cx.run(["export", "-o", "small.tar", "one"]).ok();
+    clear(cx);
+    let import = ["import", "-c", GREET, "small.tar", "small:2"];
+    everywhere(cx, &|| {}, &import, true);
 }
 
 fn the_first_command_of_all_killed_anywhere(cx: &Context) {

@@ -94,6 +94,10 @@ impl ImageLayers {
                 .into_owned();
             folders.push(name);
         }
+        if !store.id_map().has_owners() {
+            // All files are the caller's. How he is numbered depends on the user namespace that this process is in.
+            (root.uid, root.gid) = (0, 0);
+        }
         Ok(Self {
             folders,
             root,
