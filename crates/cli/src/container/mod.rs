@@ -1,5 +1,5 @@
 //! The flags by which a container is described, the same for `run` and `create`, in two steps: what was typed ([`flags`]), and
-//! what is wished ([`wishes`]). A flag whose value has a syntax of its own has a parser of its own.
+//! what is wished ([`wishes()`]). A flag whose value has a syntax of its own has a parser of its own.
 
 mod env_file;
 mod flags;
