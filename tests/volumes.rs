@@ -542,6 +542,11 @@ fn volumes_in_use_are_not_removed(cx: &Context) {
         "{missing}"
     );
     cx.run(["volume", "rm", "-f", "mine"]).ok();
+    cx.run(["volume", "create", "torn"]).silent_ok();
+    fs::write(cx.root().join("volumes/torn/volume.json"), "").unwrap();
+    cx.run(["ps", "-a"]).silent_ok();
+    let torn = cx.run(["volume", "inspect", "torn"]);
+    assert!(torn.fails(1).contains("volume.json is damaged"), "{torn}");
     for bad in ["../mine", "a", "/etc", ""] {
         cx.run(["volume", "create", bad]).error(1);
         cx.run(["volume", "inspect", bad]).fails(1);

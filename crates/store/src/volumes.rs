@@ -86,7 +86,12 @@ impl Store {
         std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(StoreError::io("change the mode of", &data))?;
         let file = new.path().join("volume.json");
-        replace_json(&self.tmp(), &file, &record, Durability::Durable)?;
+        // A power cut ends the container that it goes with.
+        let durability = match record.owner {
+            Some(_) => Durability::Volatile,
+            None => Durability::Durable,
+        };
+        replace_json(&self.tmp(), &file, &record, durability)?;
         let path = new.path().to_owned();
         match new.publish(&folder) {
             Ok(()) => Ok((Volume { folder, record }, true)),
@@ -113,8 +118,11 @@ impl Store {
         let mut found = Vec::new();
         for name in list(&volumes)? {
             let folder = volumes.join(name);
-            if let Some(record) = read_json(&folder.join("volume.json"))? {
-                found.push(Volume { folder, record });
+            match read_json(&folder.join("volume.json")) {
+                Ok(Some(record)) => found.push(Volume { folder, record }),
+                // One damaged record is told by who names the volume, and keeps nobody from the others.
+                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         found.sort_by(|a, b| a.record.name.cmp(&b.record.name));
