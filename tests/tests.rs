@@ -12,6 +12,7 @@ mod support;
 
 mod archives;
 mod bad_input;
+mod bad_store;
 mod check;
 mod commit;
 mod cp;
@@ -20,6 +21,7 @@ mod crash_points;
 mod doctor;
 mod fixtures;
 mod flags;
+mod hostile_archives;
 mod id_maps;
 mod images;
 mod info;

@@ -232,6 +232,19 @@ impl Context {
     }
 }
 
+/// The one message of a failure must contain every word, and the store must be empty.
+#[track_caller]
+pub fn refused(cx: &Context, output: &Output, code: i32, words: &[&str]) {
+    let message = output.error(code);
+    for word in words {
+        assert!(
+            message.contains(word),
+            "{word:?} is not in the message\n{output}"
+        );
+    }
+    cx.assert_store_empty();
+}
+
 /// Files below `dir`, and folders that are empty, by their path from `root`.
 fn list(root: &Path, dir: &Path, files: &mut BTreeMap<String, u64>) {
     let Ok(entries) = fs::read_dir(dir) else {

@@ -12,6 +12,7 @@
 //! | any other verb failed | 1 |
 
 mod args;
+mod bounds;
 mod commands;
 mod container;
 mod failure;

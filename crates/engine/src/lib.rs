@@ -62,8 +62,8 @@ pub use minidock_pull::{
     remote_document, remote_tags,
 };
 pub use minidock_store::{
-    CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent, ImageRecord,
-    MountKind, MountRecord, StoreError,
+    Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,
+    ImageRecord, MountKind, MountRecord, StoreError,
 };
 pub use new_image::{CommitRequest, ImportRequest, Labelling};
 pub use prune::{ContainerUsage, DiskUsage, ImageUsage, PruneFilters, Pruned, VolumeUsage};
@@ -193,12 +193,18 @@ impl Engine {
     ///
     /// # Errors
     /// When it is no such archive, or its content is not what its names say.
-    pub fn load(&self, archive: std::fs::File, platform: &Platform) -> Result<Vec<Loaded>, Error> {
+    pub fn load(
+        &self,
+        archive: std::fs::File,
+        platform: &Platform,
+        bounds: Bounds,
+    ) -> Result<Vec<Loaded>, Error> {
         self.enter()?;
         Ok(minidock_pull::archive::load(
             &self.store,
             archive,
             platform,
+            bounds,
         )?)
     }
 

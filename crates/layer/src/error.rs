@@ -140,6 +140,12 @@ impl Error {
             Self::Aside { .. } | Self::AsideFormat { .. } => Some(
                 "remove the image with `minidock rmi -f` and pull or load it again".into(),
             ),
+            Self::Bomb(_) => Some(
+                "if you trust whoever made it, raise the limit with --max-expansion N".into(),
+            ),
+            Self::TooMuch { what: "entries", .. } => Some(
+                "if you trust whoever made it, raise the limit with --max-entries N".into(),
+            ),
             Self::UnsupportedCompression(_) => Some("use gzip, zstd or no compression".into()),
             Self::BlobDigest { .. } | Self::BlobSize { .. } => Some("the registry or the archive holds damaged or forged content: try again, or ask its owner".into()),
             _ => None,

@@ -77,7 +77,7 @@ impl Default for Limits {
         Self {
             max_ratio: 200,
             ratio_free: 256 << 20,
-            max_entries: 10_000_000,
+            max_entries: 1_000_000,
             max_size: 1 << 40,
         }
     }

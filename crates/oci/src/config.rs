@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{DiffId, Platform};
 
+/// The most layers that an image can have: as many as overlayfs stacks (`OVL_MAX_STACK` of the kernel).
+pub const MAX_LAYERS: usize = 500;
+
 /// Why an image config was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -25,6 +28,9 @@ pub enum ConfigError {
     /// The root file system is of a type other than layers.
     #[error("the image config's rootfs type is {0:?}; only \"layers\" is known")]
     RootFsType(String),
+    /// More layers than can be mounted.
+    #[error("the image config lists {0} layers; an image can have at most {MAX_LAYERS}")]
+    Layers(usize),
     /// Manifest and config disagree on the number of layers.
     #[error("the image config lists {diff_ids} diff_ids, but the manifest has {layers} layers")]
     LayerCount {
@@ -181,6 +187,9 @@ impl ImageConfig {
         if !matches!(config.rootfs.kind.as_str(), "layers" | "") {
             return Err(ConfigError::RootFsType(config.rootfs.kind));
         }
+        if config.rootfs.diff_ids.len() > MAX_LAYERS {
+            return Err(ConfigError::Layers(config.rootfs.diff_ids.len()));
+        }
         let run = &config.config;
         let strings: [(&'static str, Vec<&String>); 6] = [
             ("Env", run.env.iter().collect()),
@@ -199,6 +208,14 @@ impl ImageConfig {
             return Err(ConfigError::Env(bad.clone()));
         }
         Ok(config)
+    }
+
+    /// When it was made, for lists; empty if it is longer than any time.
+    pub fn created_shown(&self) -> &str {
+        match self.created.len() {
+            0..=64 => &self.created,
+            _ => "",
+        }
     }
 
     /// Checks that the manifest has one layer for each diff_id.

@@ -57,7 +57,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
 use minidock_oci::{DiffId, Digest, Platform, Reference};
-use minidock_store::{Found, ImageRecord, Store, Writer};
+use minidock_store::{Bounds, Found, ImageRecord, Store, Writer};
 
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
@@ -90,6 +90,8 @@ pub struct PullOptions {
     pub registries: Registries,
     /// Folders with a folder a registry in them, of certificates to trust (`*.crt`) and to show (`*.cert`, `*.key`).
     pub certificates: Vec<PathBuf>,
+    /// How much may be added to the store.
+    pub bounds: Bounds,
 }
 
 impl Default for PullOptions {
@@ -104,6 +106,7 @@ impl Default for PullOptions {
             credentials: Credentials::default(),
             registries: Registries::default(),
             certificates: Vec::new(),
+            bounds: Bounds::default(),
         }
     }
 }
@@ -375,8 +378,8 @@ async fn bring(
 ) -> Result<Pulled, Error> {
     let writer = Arc::new(
         on_thread({
-            let store = store.clone();
-            move || store.writer().map_err(Error::Store)
+            let (store, bounds) = (store.clone(), options.bounds);
+            move || store.writer_with(bounds).map_err(Error::Store)
         })
         .await?,
     );

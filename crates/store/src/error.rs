@@ -54,6 +54,16 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// So little is left on the disk that adding stops.
+    #[error("not enough space on the disk of the store {}: {} MiB are free, and {} MiB are to stay free", path.display(), free >> 20, keep >> 20)]
+    KeepFree {
+        /// The store.
+        path: PathBuf,
+        /// Free bytes.
+        free: u64,
+        /// Bytes that are to stay free.
+        keep: u64,
+    },
     /// Something else is in the folder.
     #[error("{} is not empty and no minidock store", _0.display())]
     NotAStore(PathBuf),
@@ -171,6 +181,9 @@ impl StoreError {
             Self::Damaged { .. } => {
                 Some("see what else is wrong with `minidock system check`; with --repair, it repairs what can be".into())
             }
+            Self::KeepFree { .. } => Some(
+                "free some space (`minidock rmi`, `minidock rm`), use a store on another disk with --root, or let less stay free with --keep-free SIZE".into(),
+            ),
             Self::NotAStore(_) => Some("choose an empty or new folder".into()),
             Self::Open { path, .. } => Some(format!(
                 "if you trust what is in it: `chmod go-w {}`",

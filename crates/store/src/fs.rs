@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use minidock_oci::{Digest, Hasher};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -156,4 +157,19 @@ pub fn list(folder: &Path) -> Result<Vec<OsString>, StoreError> {
     std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect())
         .map_err(StoreError::io("list", folder))
+}
+
+/// The digest of a file, with the algorithm of the one that is expected.
+pub fn hash(path: &Path, expected: &Digest) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::new(expected.algorithm());
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use minidock_layer::{Expect, Lower, NeedsLower, Options, Ownership, Target, Unpacked};
 use minidock_oci::{ChainId, DiffId, Digest, ImageConfig};
@@ -14,6 +15,7 @@ use crate::fs::{
 };
 use crate::lock::{Lock, LockMode};
 use crate::session::Pin;
+use crate::space::Careful;
 use crate::{Store, StoreError, Writer};
 
 /// What is known of an extracted layer (`layer.json`).
@@ -120,8 +122,15 @@ impl Writer {
         }
         let path = self.store.blob_path(request.blob);
         let file = File::open(&path).map_err(StoreError::io("read", &path))?;
-        txn.bring(Box::new(file), false)?;
-        Ok(LayerSlot::Present)
+        match txn.bring(Source::Stored(file)) {
+            Ok(()) => Ok(LayerSlot::Present),
+            Err(StoreError::Layer { .. }) if !self.store.is_intact(request.blob)? => {
+                // A power cut took its content, or the disk damaged it: it is brought anew.
+                std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                Ok(LayerSlot::Vacant(txn))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Completes the layers of an image that refer to those below them, base first. [`Writer::publish`] does so as well;
@@ -225,7 +234,7 @@ impl Writer {
             } else {
                 Ownership::Single
             },
-            limits: self.limits,
+            limits: self.bounds.layer,
         }
     }
 
@@ -248,34 +257,50 @@ impl LayerTxn<'_> {
     /// When the bytes are not what was promised, are no layer, or cannot be written. Nothing of them
     /// stays then.
     pub fn unpack(self, bytes: Box<dyn Read + Send + '_>) -> Result<(), StoreError> {
-        self.bring(bytes, true)
+        self.bring(Source::Stream(bytes))
     }
 
-    fn bring(&self, bytes: Box<dyn Read + Send + '_>, keep_blob: bool) -> Result<(), StoreError> {
-        let store = &self.writer.store;
-        let blob = self.writer.temporary();
-        let blob_file = if keep_blob {
-            Some(create_file(&blob)?)
-        } else {
-            None
-        };
-        let have_files = store.layer_folder(&self.diff_id, &self.chain_id).is_some();
+    /// [`LayerTxn::unpack`] of a file of this session, which becomes the blob.
+    ///
+    /// # Errors
+    /// As for [`LayerTxn::unpack`].
+    pub fn unpack_file(self, path: &Path) -> Result<(), StoreError> {
+        self.bring(Source::Session(path))
+    }
+
+    fn bring(&self, source: Source<'_>) -> Result<(), StoreError> {
+        let writer = self.writer;
+        let (bytes, copy, publish): (Box<dyn Read + Send + '_>, Option<File>, Option<PathBuf>) =
+            match source {
+                Source::Stored(file) => (Box::new(file), None, None),
+                Source::Session(path) => {
+                    let file = File::open(path).map_err(StoreError::io("read", path))?;
+                    (Box::new(file), None, Some(path.to_owned()))
+                }
+                Source::Stream(bytes) => {
+                    let path = writer.temporary();
+                    (bytes, Some(create_file(&path)?), Some(path))
+                }
+            };
+        let have_files = writer
+            .store
+            .layer_folder(&self.diff_id, &self.chain_id)
+            .is_some();
         if have_files {
-            self.verify_only(bytes, blob_file.as_ref())?;
-            self.publish_blob(keep_blob.then_some(&blob))?;
-            return Ok(());
+            self.verify_only(bytes, copy.as_ref())?;
+            return self.publish_blob(publish.as_deref());
         }
-        let folder = self.writer.temporary();
+        let folder = writer.temporary();
         make_dir(&folder)?;
-        let unpacked = self.unpack_into(&folder, bytes, blob_file.as_ref())?;
-        drop(blob_file);
-        self.writer.sync()?;
-        self.publish_blob(keep_blob.then_some(&blob))?;
+        let unpacked = self.unpack_into(&folder, bytes, copy.as_ref())?;
+        drop(copy);
+        writer.sync()?;
+        self.publish_blob(publish.as_deref())?;
         if unpacked.needs_lower.is_empty() {
-            self.writer.publish_folder(&folder, &self.diff_id.0)
+            writer.publish_folder(&folder, &self.diff_id.0)
         } else {
             let needs = unpacked.needs_lower;
-            self.writer
+            writer
                 .pending()
                 .insert(self.chain_id.clone(), Pending { folder, needs });
             Ok(())
@@ -297,9 +322,11 @@ impl LayerTxn<'_> {
             blob: blob_file,
             aside: Some(&aside),
         };
+        let full = AtomicBool::new(false);
+        let bytes = Careful::new(self.writer, bytes, &full);
         let unpacked =
             minidock_layer::unpack(bytes, &self.expect(), &target, &self.writer.options())
-                .map_err(|e| self.layer_error(e))?;
+                .map_err(|e| self.layer_error(e, &full))?;
         let info = LayerInfo {
             diff_id: unpacked.diff_id.clone(),
             content_size: unpacked.content_size,
@@ -322,13 +349,14 @@ impl LayerTxn<'_> {
         bytes: Box<dyn Read + Send + '_>,
         blob_file: Option<&File>,
     ) -> Result<(), StoreError> {
+        let full = AtomicBool::new(false);
         let tee = Tee {
-            from: bytes,
+            from: Box::new(Careful::new(self.writer, bytes, &full)),
             to: blob_file,
         };
         minidock_layer::identify(tee, &self.expect())
             .map(|_| ())
-            .map_err(|e| self.layer_error(e))
+            .map_err(|e| self.layer_error(e, &full))
     }
 
     fn expect(&self) -> Expect<'_> {
@@ -339,7 +367,7 @@ impl LayerTxn<'_> {
         }
     }
 
-    fn publish_blob(&self, file: Option<&PathBuf>) -> Result<(), StoreError> {
+    fn publish_blob(&self, file: Option<&Path>) -> Result<(), StoreError> {
         if let Some(file) = file {
             self.writer.put_file(file, &self.blob)?;
         }
@@ -352,12 +380,27 @@ impl LayerTxn<'_> {
         )
     }
 
-    fn layer_error(&self, source: minidock_layer::Error) -> StoreError {
+    fn layer_error(&self, source: minidock_layer::Error, full: &AtomicBool) -> StoreError {
+        if full.load(Ordering::Relaxed)
+            && let Err(error) = self.writer.check_space()
+        {
+            return error;
+        }
         StoreError::Layer {
             digest: self.blob.clone(),
             source: Box::new(source),
         }
     }
+}
+
+/// Where a layer's bytes are.
+enum Source<'a> {
+    /// In the store, under the blob's name.
+    Stored(File),
+    /// In a file of the session, which is to become the blob.
+    Session(&'a Path),
+    /// On their way.
+    Stream(Box<dyn Read + Send + 'a>),
 }
 
 /// Copies what is read to a file.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use minidock_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{Durability, make_dir, read_json, read_limited, replace, replace_json};
+use crate::fs::{Durability, hash, make_dir, read_json, read_limited, replace, replace_json};
 use crate::lock::{Lock, LockMode};
 use crate::{IdMap, IdMapping, StoreError};
 
@@ -169,6 +169,13 @@ impl Store {
     /// Whether a blob is there.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         self.blob_path(digest).exists()
+    }
+
+    /// Whether a blob has the content that its name says.
+    pub(crate) fn is_intact(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.blob_path(digest);
+        let actual = hash(&path, digest).map_err(StoreError::io("read", path))?;
+        Ok(actual == *digest)
     }
 
     /// Reads a small blob (manifest, index, config) and checks its digest again.

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use minidock_layer::Limits;
 use minidock_oci::{ChainId, Digest, Hasher, ImageConfig, MAX_MANIFEST_SIZE};
 
 use crate::fs::create_file;
 use crate::layers::Pending;
+use crate::space::Bounds;
 use crate::tmp::{Entry, PINS, SESSION};
 use crate::{ImageLayers, ImageRecord, Store, StoreError, index};
 
@@ -28,7 +28,7 @@ pub struct Writer {
     pub(crate) store: Store,
     pub(crate) folder: PathBuf,
     pub(crate) pending: Mutex<HashMap<ChainId, Pending>>,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
     counter: AtomicU64,
     session: Option<Entry>,
     pins: Mutex<Pins>,
@@ -66,14 +66,14 @@ impl Store {
     /// # Errors
     /// When the store cannot be locked or written.
     pub fn writer(&self) -> Result<Writer, StoreError> {
-        self.writer_with(Limits::default())
+        self.writer_with(Bounds::default())
     }
 
-    /// [`Store::writer`] with other limits on what a layer may grow to.
+    /// [`Store::writer`] with other bounds on what may be added.
     ///
     /// # Errors
     /// As for [`Store::writer`].
-    pub fn writer_with(&self, limits: Limits) -> Result<Writer, StoreError> {
+    pub fn writer_with(&self, bounds: Bounds) -> Result<Writer, StoreError> {
         let inherited = self.sweep_tmp()?;
         let session = Entry::folder(&self.tmp(), SESSION)?;
         let folder = session.path().to_owned();
@@ -88,7 +88,7 @@ impl Store {
             store: self.clone(),
             folder,
             pending: Mutex::default(),
-            limits,
+            bounds,
             counter: AtomicU64::new(0),
             session: Some(session),
             pins: Mutex::new(Pins {
@@ -105,6 +105,11 @@ impl Writer {
     /// The store that is written to.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How much may be added.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// A fresh path in this session's folder, on the store's file system.
@@ -192,7 +197,7 @@ impl Writer {
         let layers = ImageLayers::derive(&self.store, &record.image_id, config)?;
         let record = ImageRecord {
             size: layers.size,
-            created: config.created.clone(),
+            created: config.created_shown().to_owned(),
             ..record
         };
         // Everything that the index entry will refer to is on disk before the entry is.

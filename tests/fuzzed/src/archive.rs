@@ -23,7 +23,12 @@ pub fn load(bytes: &[u8]) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&archive).unwrap();
     file.rewind().unwrap();
-    if let Ok(loaded) = minidock_pull::archive::load(&store, file, &Platform::host()) {
+    if let Ok(loaded) = minidock_pull::archive::load(
+        &store,
+        file,
+        &Platform::host(),
+        minidock_store::Bounds::default(),
+    ) {
         assert!(loaded.len() <= bytes.len());
     }
     let mut names: Vec<_> = std::fs::read_dir(folder.path())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::common::{platform, print};
+use crate::bounds::BoundFlags;
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -20,11 +21,14 @@ pub struct LoadArgs {
     /// Load this platform, if the archive has several
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    #[command(flatten)]
+    pub bounds: BoundFlags,
 }
 
 /// `minidock load`.
 pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
     let platform = platform(args.platform.as_deref())?;
+    let bounds = args.bounds.bounds()?;
     let (from, loaded) = match &args.input {
         Some(path) => {
             let failed = |e| Failure::new(format!("cannot open {}", path.display())).caused_by(e);
@@ -37,7 +41,7 @@ pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
             }
             (
                 path.display().to_string(),
-                place.engine()?.load(file, &platform),
+                place.engine()?.load(file, &platform, bounds),
             )
         }
         None => {
@@ -55,7 +59,7 @@ pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
                 .map_err(failed)?;
             (
                 "standard input".to_owned(),
-                place.engine()?.load(stdin.into(), &platform),
+                place.engine()?.load(stdin.into(), &platform, bounds),
             )
         }
     };

@@ -4,9 +4,10 @@ use std::io::Write;
 
 use clap::Args;
 use minidock_engine::oci::{Platform, Reference, ReferenceError};
-use minidock_engine::{Engine, PullOptions, Pulled, remote_tags};
+use minidock_engine::{Bounds, Engine, PullOptions, Pulled, remote_tags};
 
 use super::common::{each, platform, print};
+use crate::bounds::BoundFlags;
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::progress::{Progress, Stream};
@@ -25,6 +26,8 @@ pub struct PullArgs {
     /// Pull for this platform, if the image has several
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    #[command(flatten)]
+    pub bounds: BoundFlags,
     /// Image references: `NAME[:TAG]` or `NAME@DIGEST`
     #[arg(required = true, value_name = "NAME")]
     pub images: Vec<String>,
@@ -39,6 +42,7 @@ pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
         .transpose()?;
     let how = PullOptions {
         platform,
+        bounds: args.bounds.bounds()?,
         max_concurrent: args
             .max_concurrent_downloads
             .map_or(PullOptions::default().max_concurrent, usize::from),
@@ -94,9 +98,11 @@ pub fn for_run(
     image: &str,
     platform: Option<&Platform>,
     quiet: bool,
+    bounds: Bounds,
 ) -> Result<(), Failure> {
     let how = PullOptions {
         platform: platform.cloned(),
+        bounds,
         ..place.pull_options()?
     };
     let progress = || match quiet {

@@ -4,8 +4,9 @@ use std::os::unix::process::CommandExt;
 
 use clap::Args;
 use minidock_engine::oci::Reference;
-use minidock_engine::{Error, RunRequest, Warning};
+use minidock_engine::{Bounds, Error, RunRequest, Warning};
 
+use crate::bounds::BoundFlags;
 use crate::container::{ContainerFlags, Pull, Typed, wishes};
 use crate::failure::Failure;
 use crate::place::Place;
@@ -19,6 +20,8 @@ use crate::place::Place;
 pub struct RunArgs {
     #[command(flatten)]
     pub container: ContainerFlags,
+    #[command(flatten)]
+    pub bounds: BoundFlags,
 }
 
 /// Set for the process that replaces this one after an implicit pull, so that it never pulls again.
@@ -33,6 +36,7 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
 }
 
 fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
+    let bounds = args.bounds.bounds()?;
     let typed = wishes("run", args.container)?;
     let (pull, quiet) = (typed.pull, typed.quiet);
     let request = request(typed);
@@ -41,7 +45,7 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     }
     let pulled = std::env::var_os(PULLED).is_some();
     if pull == Pull::Always && !pulled {
-        return pull_and_rerun(place, &request, quiet);
+        return pull_and_rerun(place, &request, quiet, bounds);
     }
     let engine = place.engine()?;
     let print_id = !request.attach[1] && !request.attach[2];
@@ -76,7 +80,7 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
                     reference.familiar()
                 ));
             }
-            pull_and_rerun(place, &request, quiet)
+            pull_and_rerun(place, &request, quiet, bounds)
         }
         result => result.map_err(|error| {
             let code = error.run_exit_code();
@@ -92,8 +96,19 @@ fn parse(image: &str) -> Result<Reference, Failure> {
 
 /// Pulls the image and runs minidock anew: a container is only ever started by a process that never
 /// had a second thread.
-fn pull_and_rerun(place: &Place, request: &RunRequest, quiet: bool) -> Result<u8, Failure> {
-    super::pull::for_run(place, &request.image, request.platform.as_ref(), quiet)?;
+fn pull_and_rerun(
+    place: &Place,
+    request: &RunRequest,
+    quiet: bool,
+    bounds: Bounds,
+) -> Result<u8, Failure> {
+    super::pull::for_run(
+        place,
+        &request.image,
+        request.platform.as_ref(),
+        quiet,
+        bounds,
+    )?;
     let error = std::process::Command::new("/proc/self/exe")
         .arg0("minidock")
         .args(std::env::args_os().skip(1))

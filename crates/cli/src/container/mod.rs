@@ -11,4 +11,4 @@ mod wishes;
 mod wrong;
 
 pub use flags::ContainerFlags;
-pub use wishes::{Pull, Typed, wishes};
+pub use wishes::{Pull, Typed, bytes, wishes};

@@ -17,6 +17,11 @@ pub enum Error {
     /// It ends too early, or is malformed.
     #[error("the tar archive is cut off or damaged")]
     Tar(#[source] io::Error),
+    /// It inflates to suspiciously much.
+    #[error(
+        "the archive unpacks to more than {0} times its size: it looks like a decompression bomb"
+    )]
+    Bomb(u64),
     /// It is a tar archive without an image.
     #[error("the archive holds no image: it has neither manifest.json nor index.json")]
     NoImage,
@@ -107,6 +112,9 @@ impl Error {
         match self {
             Self::Store(e) => e.hint(),
             Self::Compression(e) => e.hint(),
+            Self::Bomb(_) => Some(
+                "if you trust whoever made it, raise the limit with --max-expansion N".into(),
+            ),
             Self::NotTar | Self::NoImage => Some(
                 "an archive that `docker save` or `skopeo copy` wrote is needed; a plain root file system is none".into(),
             ),

@@ -10,18 +10,22 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use minidock_oci::{Algorithm, Digest, Hasher, MAX_MANIFEST_SIZE};
 use minidock_store::Writer;
 use serde::de::DeserializeOwned;
 
 use super::Error;
+use super::guard::{Counted, Proportionate};
 
 /// More members than any image archive has; each costs memory before anything is known of it.
 const MAX_MEMBERS: usize = 100_000;
 /// Links to links that are followed.
 const MAX_LINKS: usize = 8;
 const BUFFER: usize = 128 << 10;
+/// A full disk is looked for after as many bytes.
+const SPACE_INTERVAL: usize = 8 << 20;
 /// Members up to this many bytes are hashed when they are found: documents, and the smallest of layers.
 const HASHED_AT_ONCE: u64 = 256 << 10;
 
@@ -138,6 +142,8 @@ enum Entry {
 #[derive(Debug, Default)]
 pub struct Members {
     entries: HashMap<String, Entry>,
+    /// How many there were, folders and replaced ones too.
+    seen: usize,
 }
 
 impl Members {
@@ -177,8 +183,23 @@ impl Members {
 
     /// Reads to the end.
     fn set_down(writer: &Writer, archive: File) -> Result<Self, Error> {
-        let plain = minidock_layer::decompress(BufReader::with_capacity(BUFFER, archive))
+        let came = AtomicU64::new(0);
+        let counted = Counted {
+            from: archive,
+            count: &came,
+        };
+        let plain = minidock_layer::decompress(BufReader::with_capacity(BUFFER, counted))
             .map_err(|e| Error::Compression(Box::new(e)))?;
+        let limits = writer.bounds().layer;
+        let mut plain = Proportionate::new(plain, &came, limits);
+        let members = Self::set_down_all(writer, &mut plain);
+        if plain.is_bomb() {
+            return Err(Error::Bomb(limits.max_ratio));
+        }
+        members
+    }
+
+    fn set_down_all(writer: &Writer, plain: &mut impl Read) -> Result<Self, Error> {
         let mut tar = tar::Archive::new(plain);
         let mut members = Self::default();
         for entry in tar.entries().map_err(Error::Tar)? {
@@ -187,7 +208,7 @@ impl Members {
         }
         let members = members.some()?;
         // Whoever writes into a pipe is not to be killed by SIGPIPE for its padding.
-        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(Error::Tar)?;
+        io::copy(tar.into_inner(), &mut io::sink()).map_err(Error::Tar)?;
         Ok(members)
     }
 
@@ -213,7 +234,8 @@ impl Members {
     ) -> Result<(), Error> {
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = normalise("", &raw).ok_or_else(|| Error::Escape(raw.clone()))?;
-        if self.entries.len() >= MAX_MEMBERS {
+        self.seen += 1;
+        if self.seen > MAX_MEMBERS {
             return Err(Error::TooMany(MAX_MEMBERS));
         }
         let kind = entry.header().entry_type();
@@ -325,7 +347,13 @@ fn set_down(
     let mut buffer = vec![0; BUFFER];
     let mut magic = [0; minidock_layer::MAGIC];
     let mut size: u64 = 0;
+    // Many small members fill a disk as well, so the first bytes are not free.
+    let mut unchecked = SPACE_INTERVAL;
     loop {
+        if unchecked >= SPACE_INTERVAL {
+            writer.check_space()?;
+            unchecked = 0;
+        }
         let n = match entry.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
@@ -336,6 +364,7 @@ fn set_down(
             let known = n.min(magic.len());
             magic[..known].copy_from_slice(&buffer[..known]);
         }
+        unchecked += n;
         hasher.update(&buffer[..n]);
         file.write_all(&buffer[..n]).map_err(failed("set down"))?;
         size += n as u64;

@@ -13,6 +13,7 @@
 
 mod docker;
 mod error;
+mod guard;
 mod layout;
 mod members;
 mod save;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use minidock_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference};
-use minidock_store::{ImageRecord, LayerRequest, LayerSlot, Store, StoreError, Writer};
+use minidock_store::{Bounds, ImageRecord, LayerRequest, LayerSlot, Store, StoreError, Writer};
 
 pub use error::Error;
 use members::{Member, Members, Place};
@@ -55,8 +56,13 @@ struct Found<'m> {
 /// # Errors
 /// When it is no image archive, lacks something, or something is not what its name says. None of its
 /// images is published then.
-pub fn load(store: &Store, archive: File, platform: &Platform) -> Result<Vec<Loaded>, Error> {
-    let writer = store.writer().map_err(Error::Store)?;
+pub fn load(
+    store: &Store,
+    archive: File,
+    platform: &Platform,
+    bounds: Bounds,
+) -> Result<Vec<Loaded>, Error> {
+    let writer = store.writer_with(bounds).map_err(Error::Store)?;
     let members = Members::read(&writer, archive)?;
     let found = if members.has("manifest.json") {
         docker::find(&members)?
@@ -212,11 +218,6 @@ fn bring_layer(
     diff_id: &DiffId,
     chain_id: &ChainId,
 ) -> Result<(), Error> {
-    if let Place::SetDown(file) = &member.place {
-        // The blob's digest was found out, so it may have its name; nothing refers to it until the image is published, and
-        // asking for the layer now unpacks it from there.
-        writer.put_file(file, digest)?;
-    }
     let request = LayerRequest {
         blob: digest,
         blob_size: Some(member.size),
@@ -226,12 +227,18 @@ fn bring_layer(
     let LayerSlot::Vacant(layer) = writer.layer(&request)? else {
         return Ok(());
     };
-    let content = member.open().map_err(|source| Error::Spool {
-        operation: "read",
-        member: member.name.clone(),
-        source,
-    })?;
-    layer.unpack(content).map_err(|error| match error {
+    let unpacked = match &member.place {
+        Place::SetDown(file) => layer.unpack_file(file),
+        Place::Within(..) => {
+            let content = member.open().map_err(|source| Error::Spool {
+                operation: "read",
+                member: member.name.clone(),
+                source,
+            })?;
+            layer.unpack(content)
+        }
+    };
+    unpacked.map_err(|error| match error {
         StoreError::Layer { source, .. } if member.known_digest().is_some() => match *source {
             minidock_layer::Error::BlobDigest { actual, .. } => Error::Digest {
                 member: member.name.clone(),

@@ -177,7 +177,7 @@ impl Check<'_> {
             .map_or(0, |m| m.len());
         let right = |r: &ImageRecord| ImageRecord {
             size: layers.size,
-            created: config.created.clone(),
+            created: config.created_shown().to_owned(),
             manifest_size,
             ..r.clone()
         };

@@ -1,13 +1,11 @@
 //! What no image led to: blobs and layers of nobody, files that are not ours.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use minidock_oci::{Digest, Hasher};
+use minidock_oci::Digest;
 
 use super::{Check, Repair, remove_file};
-use crate::fs::list;
+use crate::fs::{hash, list};
 use crate::{Store, StoreError};
 
 impl Check<'_> {
@@ -132,16 +130,4 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
-}
-
-fn hash(path: &Path, digest: &Digest) -> std::io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::new(digest.algorithm());
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
 }
