@@ -19,6 +19,7 @@ scenarios!(
     words_that_no_process_can_be_given,
     image_layouts_that_lead_in_circles,
     bombs,
+    names_of_megabytes,
     very_many_members_layers_and_entries,
     the_same_blob_many_times,
 );
@@ -697,5 +698,32 @@ fn the_same_blob_many_times(cx: &Context) {
         assert_eq!(cx.run(["system", "check", "-q"]).silent_ok(), "");
         cx.run(["rmi", "same:1"]).ok();
         cx.assert_store_empty();
+    }
+}
+
+/// What announces a name or attributes is kept in memory while it is read, so it is bounded.
+fn names_of_megabytes(cx: &Context) {
+    let good = fs::read(saved()).unwrap();
+    let good = match good.starts_with(b"\x1f\x8b") {
+        true => piped("gzip", &["-dc"], &good),
+        false => good,
+    };
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::GNULongLink,
+        tar::EntryType::XHeader,
+    ] {
+        let name = vec![b'a'; 8 << 20];
+        let mut header = tar::Header::new_gnu();
+        header.set_path("name").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(name.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let hostile = [header.as_bytes().as_slice(), &name, &good].concat();
+        let path = cx.write("hostile.tar", &hostile);
+        refused(cx, &cx.run_with_input(["load"], &hostile), 1, &[]);
+        let file = cx.run(["load", "-i", path.to_str().unwrap()]);
+        refused(cx, &file, 1, &[]);
     }
 }

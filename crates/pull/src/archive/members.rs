@@ -4,6 +4,7 @@
 //! compressed archive or a pipe is read to its end, and its members are set down in the session's folder and hashed on the
 //! way.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -17,7 +18,7 @@ use minidock_store::Writer;
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use super::guard::{Counted, Proportionate};
+use super::guard::{Counted, HEADERS, Proportionate, Rationed};
 
 /// More members than any image archive has; each costs memory before anything is known of it.
 const MAX_MEMBERS: usize = 100_000;
@@ -165,9 +166,14 @@ impl Members {
     fn find(archive: File) -> Result<Self, Error> {
         let length = archive.metadata().map_err(Error::Tar)?.len();
         let shared = Arc::new(archive.try_clone().map_err(Error::Tar)?);
-        let mut tar = tar::Archive::new(archive);
+        let left = Cell::new(HEADERS);
+        let mut tar = tar::Archive::new(Rationed {
+            from: archive,
+            left: &left,
+        });
         let mut members = Self::default();
-        for entry in tar.entries_with_seek().map_err(Error::Tar)? {
+        let mut entries = tar.entries_with_seek().map_err(Error::Tar)?;
+        while let Some(entry) = next(&mut entries, &left) {
             let entry = members.entry(entry)?;
             let offset = entry.raw_file_position();
             members.add(entry, |name, entry| {
@@ -200,15 +206,20 @@ impl Members {
     }
 
     fn set_down_all(writer: &Writer, plain: &mut impl Read) -> Result<Self, Error> {
-        let mut tar = tar::Archive::new(plain);
+        let left = Cell::new(HEADERS);
+        let mut tar = tar::Archive::new(Rationed {
+            from: plain,
+            left: &left,
+        });
         let mut members = Self::default();
-        for entry in tar.entries().map_err(Error::Tar)? {
+        let mut entries = tar.entries().map_err(Error::Tar)?;
+        while let Some(entry) = next(&mut entries, &left) {
             let entry = members.entry(entry)?;
             members.add(entry, |name, entry| set_down(writer, name, entry))?;
         }
         let members = members.some()?;
         // Whoever writes into a pipe is not to be killed by SIGPIPE for its padding.
-        io::copy(tar.into_inner(), &mut io::sink()).map_err(Error::Tar)?;
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(Error::Tar)?;
         Ok(members)
     }
 
@@ -307,6 +318,14 @@ impl Member {
             _ => Ok(self),
         }
     }
+}
+
+/// The next entry, whose headers are bounded and whose content is not.
+fn next<E>(entries: &mut impl Iterator<Item = E>, left: &Cell<u64>) -> Option<E> {
+    left.set(HEADERS);
+    let entry = entries.next();
+    left.set(u64::MAX);
+    entry
 }
 
 /// A name below `folder` without `.`, `..` and doubled slashes; `None` when it climbs out or is
