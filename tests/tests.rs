@@ -36,6 +36,7 @@ mod push;
 mod readme;
 mod registries;
 mod run;
+mod seccomp;
 mod signals;
 mod storage;
 mod terminal;

@@ -28,6 +28,14 @@ pub enum Error {
     /// Images could not be saved.
     #[error(transparent)]
     Save(#[from] minidock_pull::archive::SaveError),
+    /// A profile of system calls cannot be understood.
+    #[error("cannot use the seccomp profile {path}: {problem}")]
+    SeccompProfile {
+        /// The file, as it was named.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The container could not be started.
     #[error(transparent)]
     Run(#[from] minidock_run::Error),

@@ -27,6 +27,7 @@ mod prune;
 mod remove;
 mod rootfs;
 mod run;
+mod seccomp;
 pub mod signal;
 pub mod spec;
 pub mod storage;

@@ -18,7 +18,7 @@ use crate::spec::{self, Facts, Wishes};
 use crate::storage::{self, StorageDriver, Wanted};
 use crate::user::{self, ResolvedUser};
 use crate::volumes::{Fill, Mounts, Owner};
-use crate::{Engine, Error, devices, effective, name, netfiles, rootfs, signal};
+use crate::{Engine, Error, devices, effective, name, netfiles, rootfs, seccomp, signal};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
 const MAX_USER_FILE: u64 = 4 << 20;
@@ -369,7 +369,8 @@ impl Engine {
             host_has_mqueue: Path::new("/dev/mqueue").is_dir(),
             devices: &devices,
         };
-        let spec = spec::build(&config.config, wishes, &facts)?;
+        let mut spec = spec::build(&config.config, wishes, &facts)?;
+        seccomp::apply(&mut spec, &wishes.security, host.kernel)?;
         let json = serde_json::to_vec(&spec).map_err(|e| StoreError::Damaged {
             path: container.folder().join("config.json"),
             problem: e.to_string(),
@@ -399,6 +400,7 @@ impl Engine {
             terminal: wishes.terminal,
             attach: request.attach,
             init: wishes.init,
+            default_filter: true,
             mountpoint: &mountpoint,
         };
         if wishes.security.privileged {

@@ -17,6 +17,8 @@ pub struct Host {
     pub gid: u32,
     /// The caller holds `CAP_SETUID` and `CAP_SETGID` and may therefore write any id map for a child.
     pub may_map_any_id: bool,
+    /// The kernel can filter system calls (`CONFIG_SECCOMP_FILTER`).
+    pub seccomp: bool,
     /// `/` is not the initial ramfs, which `pivot_root(2)` cannot leave.
     pub pivot_root: bool,
 }
@@ -47,6 +49,7 @@ impl Host {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             may_map_any_id: held.contains(needed),
+            seccomp: minidock_sys::seccomp::is_available(),
             pivot_root: !may_be_initial_ramfs(&root) || !root_is_rootfs()?,
         })
     }

@@ -66,6 +66,9 @@ pub struct Launch<'a> {
     pub attach: [bool; 3],
     /// The container's first process is one of ours that passes signals on to the program and reaps.
     pub init: bool,
+    /// Docker's default seccomp profile applies where the Spec has no `linux.seccomp`. Whoever wants no filter says so in the
+    /// Spec: `{"defaultAction": "SCMP_ACT_ALLOW"}`.
+    pub default_filter: bool,
     /// An existing empty folder to mount the root file system on. It is never visible inside, nothing stays mounted on
     /// it outside, and it has to stay empty: the paths that the Spec masks show it.
     pub mountpoint: &'a Path,

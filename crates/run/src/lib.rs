@@ -46,6 +46,7 @@ mod relay;
 mod render;
 mod report;
 mod running;
+mod seccomp;
 mod server;
 mod stdio;
 mod supervise;

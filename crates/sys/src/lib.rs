@@ -14,6 +14,7 @@
 //! | [`net`] | bringing up `lo` |
 //! | [`fd`] | close_range(2), dup onto 0 to 2 |
 //! | [`process`] | _exit, kernel facts about the caller |
+//! | [`seccomp`] | seccomp(2) |
 //! | [`userns`] | unshare(2) and setns(2) of user namespaces |
 
 pub mod clone;
@@ -22,6 +23,7 @@ pub mod fd;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 pub mod userns;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use minidock_engine::spec::Security;
+use minidock_engine::spec::{Seccomp, Security};
 
 use super::flags::ContainerFlags;
 use super::values;
@@ -23,6 +23,7 @@ pub fn security(flags: &ContainerFlags) -> Result<Security, Failure> {
         match parsed {
             Opt::NoNewPrivileges(wanted) => security.no_new_privileges = Some(wanted),
             Opt::SystemPathsUnconfined => security.system_paths_unconfined = true,
+            Opt::Seccomp(wanted) => security.seccomp = wanted,
             Opt::AsItIs => {}
         }
     }
@@ -33,6 +34,7 @@ pub fn security(flags: &ContainerFlags) -> Result<Security, Failure> {
 enum Opt {
     NoNewPrivileges(bool),
     SystemPathsUnconfined,
+    Seccomp(Seccomp),
     /// What it asks for is so anyway.
     AsItIs,
 }
@@ -71,11 +73,15 @@ impl Opt {
                 wrong(format!("{other:?} is neither true nor false"))
             }
             ("systempaths", Some("unconfined")) => Ok(Self::SystemPathsUnconfined),
-            ("seccomp", Some("unconfined")) => Ok(Self::AsItIs),
-            ("seccomp", Some(_)) => wrong_with(
-                "seccomp profiles are not supported yet",
-                "leave it out, or say seccomp=unconfined",
-            ),
+            ("seccomp", Some("unconfined")) => Ok(Self::Seccomp(Seccomp::Unconfined)),
+            ("seccomp", Some("builtin")) => Ok(Self::Seccomp(Seccomp::Default)),
+            ("seccomp", Some(path)) => match std::fs::read_to_string(path) {
+                Ok(json) => Ok(Self::Seccomp(Seccomp::Profile {
+                    path: path.to_owned(),
+                    json,
+                })),
+                Err(error) => wrong(format!("opening seccomp profile ({path}) failed: {error}")),
+            },
             // As with Docker where the host lacks the module.
             ("apparmor", Some(profile)) if !host.apparmor || profile == "unconfined" => {
                 Ok(Self::AsItIs)
@@ -122,6 +128,8 @@ mod tests {
             ("no-new-privileges:true", Opt::NoNewPrivileges(true)),
             ("no-new-privileges=false", Opt::NoNewPrivileges(false)),
             ("systempaths=unconfined", Opt::SystemPathsUnconfined),
+            ("seccomp=unconfined", Opt::Seccomp(Seccomp::Unconfined)),
+            ("seccomp=builtin", Opt::Seccomp(Seccomp::Default)),
             ("apparmor=unconfined", Opt::AsItIs),
             ("label=disable", Opt::AsItIs),
         ] {
@@ -141,7 +149,7 @@ mod tests {
             "foo",
             "label",
             "no-new-privileges=x",
-            "seccomp=/x",
+            "seccomp=/no/such/profile",
             "unmask=ALL",
         ] {
             assert!(Opt::parse(bad, &plain).is_err(), "{bad}");

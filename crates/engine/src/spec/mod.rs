@@ -26,7 +26,7 @@ use oci_spec::runtime::{
 pub use environment::{command, hostname};
 pub use wishes::{
     Access, CapabilityWish, DeviceWish, Dns, Ipc, KeepId, MountWish, MountWishKind, Namespaces,
-    Network, Propagation, Security, Ulimit, VolumesFrom, Wishes,
+    Network, Propagation, Seccomp, Security, Ulimit, VolumesFrom, Wishes,
 };
 
 use environment::environment;

@@ -89,6 +89,25 @@ pub struct Security {
     pub no_new_privileges: Option<bool>,
     /// Nothing of `/proc` and `/sys` is hidden or protected.
     pub system_paths_unconfined: bool,
+    /// Which system calls it can make.
+    pub seccomp: Seccomp,
+}
+
+/// Which system calls a container can make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// Docker's default profile; every one where the container is privileged.
+    #[default]
+    Default,
+    /// Every one.
+    Unconfined,
+    /// What a profile in Docker's JSON says.
+    Profile {
+        /// The file, as it was named.
+        path: String,
+        /// Its content.
+        json: String,
+    },
 }
 
 /// Capabilities to add or drop.

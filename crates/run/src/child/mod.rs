@@ -69,6 +69,8 @@ struct Found {
     working_directory: Option<OwnedFd>,
     /// Copies of the host's mounts go on following them, unless they are made private one by one.
     follows_host: bool,
+    /// Which candidate for the command is the first that exists.
+    command: Option<usize>,
     /// The container's end of its terminal.
     terminal: Option<OwnedFd>,
 }
@@ -182,7 +184,11 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::NewSession => rustix::process::setsid().map(drop).during(Phase::Act),
         Step::Stdio { owner } => put_stdio(birth, found, *owner),
         Step::Reap => reaper::stay_and_fork(found.terminal.as_ref().map(|t| t.as_fd())),
-        Step::Execute => Err(execute(birth)),
+        Step::FindCommand => find_command(birth, found),
+        Step::Filter(filter) => {
+            minidock_sys::seccomp::install(&filter.program, filter.flags).during(Phase::Act)
+        }
+        Step::Execute => Err(execute(birth, found.command)),
     }?;
     Ok(None)
 }
@@ -276,19 +282,28 @@ fn put_stdio(birth: &Birth<'_>, found: &Found, owner: Owner) -> Result<(), Fail>
     .during(Phase::Act)
 }
 
-/// Returns why no candidate could be executed.
-fn execute(birth: &Birth<'_>) -> Fail {
-    if let Err(errno) = fd::close_all_but_stdio_and(birth.channel) {
-        return Fail::new(Phase::Act, errno);
-    }
+/// All that a filter might refuse and that can be done before it: after this, nothing but execve(2) is called, unless that fails.
+fn find_command(birth: &Birth<'_>, found: &mut Found) -> Result<(), Fail> {
+    fd::close_all_but_stdio_and(birth.channel).during(Phase::Act)?;
+    let mut candidates = birth.plan.command.candidates.iter();
+    found.command = candidates.position(|path| place::reachable_by_name(path).is_ok());
     Reporter(birth.channel).executing(0);
-    if let Err(errno) = signal::set_mask(&SignalSet::empty()) {
-        return Fail::new(Phase::Act, errno);
-    }
+    signal::set_mask(&SignalSet::empty())
+        .map(drop)
+        .during(Phase::Act)
+}
+
+/// Returns why no candidate could be executed. The one that was found already is tried without another look.
+fn execute(birth: &Birth<'_>, found: Option<usize>) -> Fail {
     let command = &birth.plan.command;
     let mut why = Fail::new(Phase::NotFound, Errno::NOENT);
-    for (number, path) in command.candidates.iter().enumerate() {
-        let (phase, errno) = match place::reachable_by_name(path) {
+    let candidates = command.candidates.iter().enumerate();
+    for (number, path) in candidates.skip(found.unwrap_or(0)) {
+        let reachable = match found {
+            Some(found) if found == number => Ok(()),
+            _ => place::reachable_by_name(path),
+        };
+        let (phase, errno) = match reachable {
             Ok(()) => match exec::execve(path, &command.argv, &command.envp) {
                 // The file is there, so what is missing is its interpreter.
                 Errno::NOENT => (Phase::Interpreter, Errno::NOENT),

@@ -13,6 +13,9 @@
 //! 7. After the pivot nothing of the host's can be named any more.
 //! 8. Privileges go in the order in which the kernel lets them go: the bounding set while `CAP_SETPCAP` is held, groups
 //!    before the user, capabilities last.
+//! 9. The system call filter is the last thing before the program, so that a profile has to permit nothing that only this
+//!    runtime needs. Without `noNewPrivileges` it has to come while `CAP_SYS_ADMIN` is held, and then the profile also
+//!    decides about the calls that come after, as in runc.
 
 mod ids;
 mod mounts;
@@ -29,13 +32,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use minidock_sys::clone::Namespaces;
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 pub(crate) use ids::IdMaps;
 pub(crate) use process::Command;
 
 use self::ids::Maps;
 use self::step::{Fuse, Overlay, Step};
+use crate::seccomp::Filter;
 use crate::{Host, Launch, PlanError, Provision, Rootfs};
 
 /// Everything that the new process does between its birth and the container's program, in order.
@@ -141,7 +145,8 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     });
     push_names(&mut steps, spec, namespaces)?;
     let host_user = maps.host_uid(user.owner.uid.as_raw()).unwrap_or(host.uid);
-    process::push_process(&mut steps, process, user, launch.init)?;
+    let filter = filter(launch, process, linux, host, &mut notes)?;
+    process::push_process(&mut steps, process, user, launch.init, filter)?;
 
     Ok(Plan {
         namespaces,
@@ -214,6 +219,41 @@ fn begin(maps: &Maps<'_>, host: &Host) -> Result<(Vec<Step>, IdMaps), PlanError>
         steps.push(Step::BecomeRoot);
     }
     Ok((steps, by_parent))
+}
+
+/// The filter of system calls. What was asked for is had or the container is not started; the default is had where the
+/// kernel can.
+fn filter(
+    launch: &Launch<'_>,
+    process: &Process,
+    linux: &Linux,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<Option<Filter>, PlanError> {
+    if let Some(seccomp) = linux.seccomp() {
+        let (filter, unknown) = Filter::of_spec(seccomp)?;
+        if !unknown.is_empty() {
+            notes.push(format!(
+                "the seccomp profile names what are no system calls here: {}",
+                unknown.join(", ")
+            ));
+        }
+        if filter.is_some() && !host.seccomp {
+            return Err(PlanError::Unsupported {
+                field: "linux.seccomp",
+                detail: Some("this kernel has no seccomp filters".to_owned()),
+            });
+        }
+        return Ok(filter);
+    }
+    if launch.default_filter && !host.seccomp {
+        notes.push(
+            "this kernel has no seccomp filters, so the container may make every system call"
+                .to_owned(),
+        );
+    }
+    Ok((launch.default_filter && host.seccomp)
+        .then(|| Filter::docker(process::bounding_set(process), host.kernel)))
 }
 
 fn clamp(cells: u64) -> u16 {

@@ -11,6 +11,7 @@ use super::ids::Maps;
 use super::step::{self, Owner, Step};
 use super::{c_string, relative};
 use crate::PlanError;
+use crate::seccomp::Filter;
 
 /// Where a command without a slash is looked for when the environment has no `PATH`: what Docker sets.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -157,6 +158,7 @@ pub(super) fn push_process(
     process: &Process,
     user: User,
     init: bool,
+    filter: Option<Filter>,
 ) -> Result<(), PlanError> {
     steps.push(Step::EnterWorkingDirectory);
     steps.push(Step::Umask(process.user().umask().unwrap_or(0o022)));
@@ -171,13 +173,21 @@ pub(super) fn push_process(
             },
         });
     }
-    if process.no_new_privileges().unwrap_or(false) {
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    if no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
+    // As in runc: as late as can be, which without no_new_privs is before CAP_SYS_ADMIN is gone.
+    let (early, late) = if no_new_privileges {
+        (None, filter)
+    } else {
+        (filter, None)
+    };
     let (bounding, sets) = capabilities(process.capabilities().as_ref());
     steps.push(Step::BoundCapabilities(bounding));
     let owner = user.owner;
     let keep_capabilities = !owner.uid.is_root() && !sets.permitted.is_empty();
+    steps.extend(early.map(Step::Filter));
     steps.push(Step::BecomeUser {
         owner,
         groups: user.groups,
@@ -191,8 +201,15 @@ pub(super) fn push_process(
     if init {
         steps.push(Step::Reap);
     }
+    steps.push(Step::FindCommand);
+    steps.extend(late.map(Step::Filter));
     steps.push(Step::Execute);
     Ok(())
+}
+
+/// The set that Docker's profile is read for.
+pub(super) fn bounding_set(process: &Process) -> CapabilitySet {
+    capabilities(process.capabilities().as_ref()).0
 }
 
 /// The bounding set and the others. A Spec without capabilities grants none.

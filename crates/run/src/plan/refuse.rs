@@ -89,7 +89,6 @@ fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
                 .is_some_and(|devices| !devices.is_empty()),
             "linux.devices",
         ),
-        (linux.seccomp().is_some(), "linux.seccomp"),
         (named(linux.mount_label().as_ref()), "linux.mountLabel"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),

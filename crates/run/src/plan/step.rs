@@ -8,6 +8,8 @@ use rustix::mount::MountFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::CapabilitySet;
 
+use crate::seccomp::Filter;
+
 /// One thing the new process does. The order of a plan's steps is the order of the work.
 ///
 /// Paths called target are relative to the container's root and are resolved inside it; sources are the host's.
@@ -113,7 +115,11 @@ pub(crate) enum Step {
     Stdio { owner: Owner },
     /// Stay as the first process, and go on in a second one.
     Reap,
-    /// Close everything else and execute the program.
+    /// Close everything else, and find the program before a filter could stand in the way.
+    FindCommand,
+    /// Let the kernel ask a program before each system call.
+    Filter(Filter),
+    /// Execute the program.
     Execute,
 }
 
@@ -354,6 +360,12 @@ impl Display for Step {
             Self::NewSession => write!(f, "start a new session"),
             Self::Stdio { .. } => write!(f, "set up stdio"),
             Self::Reap => write!(f, "stay to reap and to pass on signals"),
+            Self::FindCommand => write!(f, "find the command"),
+            Self::Filter(filter) => write!(
+                f,
+                "filter system calls ({} instructions)",
+                filter.program.len()
+            ),
             Self::Execute => write!(f, "execute the command"),
         }
     }

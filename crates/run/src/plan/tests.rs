@@ -15,6 +15,7 @@ fn user() -> Host {
         gid: 1000,
         may_map_any_id: false,
         pivot_root: true,
+        seccomp: true,
     }
 }
 
@@ -72,6 +73,7 @@ fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
         terminal: false,
         attach: [true; 3],
         init: false,
+        default_filter: false,
         mountpoint: Path::new("/c/rootfs"),
     };
     plan(&launch, host)
@@ -188,8 +190,8 @@ fn the_hosts_network_has_no_loopback_to_bring_up() {
 fn what_cannot_be_done_is_refused_by_name() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change); 8] = [
-        ("seccomp", |v| {
-            v["linux"]["seccomp"] = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW"})
+        ("scmp_act_notify", |v| {
+            v["linux"]["seccomp"] = serde_json::json!({"defaultAction": "SCMP_ACT_NOTIFY"})
         }),
         ("hooks", |v| {
             v["hooks"] = serde_json::json!({"poststop": [{"path": "/bin/true"}]})
@@ -243,6 +245,7 @@ fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() 
         terminal: false,
         attach: [true; 3],
         init: false,
+        default_filter: false,
         mountpoint: Path::new("/c/rootfs"),
     };
     let fills = [(Path::new("/data"), Path::new("/v/_data"))];
@@ -289,9 +292,60 @@ fn a_reaper_stays_just_before_the_program() {
         terminal: false,
         attach: [true; 3],
         init: true,
+        default_filter: false,
         mountpoint: Path::new("/c/rootfs"),
     };
     let lines = lines(&plan(&launch, &user()).unwrap());
-    let last = ["stay to reap and to pass on signals", "execute the command"];
-    assert_eq!(lines[lines.len() - 2..], last);
+    let last = [
+        "stay to reap and to pass on signals",
+        "find the command",
+        "execute the command",
+    ];
+    assert_eq!(lines[lines.len() - 3..], last);
+}
+
+#[test]
+fn the_filter_comes_as_late_as_it_can() {
+    let planned = |no_new_privileges: bool, host: &Host| {
+        let spec = spec(|v| v["process"]["noNewPrivileges"] = no_new_privileges.into());
+        let rootfs = Rootfs::Bind("/l/1".into());
+        let launch = Launch {
+            spec: &spec,
+            rootfs: &rootfs,
+            provide: &[],
+            interactive: false,
+            terminal: false,
+            attach: [true; 3],
+            init: false,
+            default_filter: true,
+            mountpoint: Path::new("/c/rootfs"),
+        };
+        plan(&launch, host).unwrap()
+    };
+    let found = |lines: &[String], start: &str| lines.iter().position(|l| l.starts_with(start));
+    let with = lines(&planned(true, &user()));
+    assert_eq!(
+        found(&with, "filter system calls"),
+        Some(with.len() - 2),
+        "{with:#?}"
+    );
+    // Without no_new_privs the kernel takes it only from who has CAP_SYS_ADMIN.
+    let without = lines(&planned(false, &user()));
+    let filter = found(&without, "filter system calls").unwrap();
+    assert!(
+        filter < found(&without, "become user").unwrap(),
+        "{without:#?}"
+    );
+    assert!(filter < found(&without, "set capabilities").unwrap());
+    let host = Host {
+        seccomp: false,
+        ..user()
+    };
+    let plan = planned(true, &host);
+    assert_eq!(found(&lines(&plan), "filter"), None);
+    assert!(
+        plan.notes.iter().any(|note| note.contains("no seccomp")),
+        "{:?}",
+        plan.notes
+    );
 }
