@@ -329,7 +329,7 @@ fn export(cx: &Context, container: &str) -> std::path::PathBuf {
 }
 
 /// What a tarball says of its files, in the words of `app-1.expected`.
-fn listing(path: &Path) -> BTreeMap<String, String> {
+pub(crate) fn listing(path: &Path) -> BTreeMap<String, String> {
     let mut archive = tar::Archive::new(fs::File::open(path).unwrap());
     let mut lines: BTreeMap<String, (String, u32)> = BTreeMap::new();
     let mut firsts: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -30,6 +30,7 @@ mod isolation;
 mod kernels;
 mod load;
 mod login;
+mod nested;
 mod prune;
 mod pull;
 mod push;

@@ -63,6 +63,14 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The storage driver that was asked for can make no container of this image.
+    #[error("the storage driver {driver} cannot show this image: {why}")]
+    StorageOfImage {
+        /// Which one.
+        driver: Driver,
+        /// Why not.
+        why: String,
+    },
     /// A tree of an image's files could not be made.
     #[error("cannot copy the image's files to {}: {why}", target.display())]
     Flat {
@@ -249,6 +257,7 @@ impl Error {
                 Driver::FuseOverlayfs => "install the package fuse-overlayfs and see that /dev/fuse can be opened (as root: modprobe fuse; chmod 666 /dev/fuse), or use --storage-driver flat".into(),
                 Driver::Flat => "leave --storage-driver out".into(),
             }),
+            Self::StorageOfImage { .. } => Some("leave --storage-driver out and what works is taken; or remove the image and get it again into a store on a local file system (--root)".into()),
             Self::NoRanges { map: "ranges", .. } => Some(
                 "as root, install newuidmap and newgidmap (package uidmap or shadow-utils) and grant ids: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or use one id with --id-map single"
                     .into(),

@@ -84,7 +84,7 @@ impl Engine {
         images.dedup();
         let rootless = !rustix::process::geteuid().is_root();
         self.enter()?;
-        let storage::Choice { driver, reasons } = self.storage(1)?;
+        let storage::Choice { driver, reasons } = self.storage(None)?;
         let id_map = self.store.id_mapping().clone();
         let mut warnings: Vec<String> = reasons
             .iter()

@@ -103,7 +103,7 @@ impl Engine {
         }
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let user = self.resolve_user(request, &config, &layers)?;
-        let storage = self.storage(layers.folders.len())?;
+        let storage = self.storage(Some(&layers))?;
         let host = Host::read()?;
         let new = New {
             request,
@@ -145,8 +145,8 @@ impl Engine {
         result
     }
 
-    /// The storage driver for a new container of an image with so many layers.
-    pub(crate) fn storage(&self, layers: usize) -> Result<storage::Choice, Error> {
+    /// The storage driver for a new container of an image, or of any ordinary one.
+    pub(crate) fn storage(&self, layers: Option<&ImageLayers>) -> Result<storage::Choice, Error> {
         storage::choose(&self.store, self.driver, layers, self.ids.search())
     }
 

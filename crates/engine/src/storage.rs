@@ -6,6 +6,8 @@
 //! | `fuse-overlayfs` | the same by a program | the program, `/dev/fuse` |
 //! | `flat` | a copy of all of the image's files | space, time where the file system cannot share data between files |
 //!
+//! Images whose whiteouts had to be [sockets](minidock_layer::Whiteouts::Sockets) can only be had with `flat`.
+//!
 //! The first one that works is taken. What works is found out by really trying (see [`minidock_run::try_overlay`]) and kept in the
 //! store until the kernel or the file system is another one. A container keeps the driver that it was made with.
 
@@ -198,14 +200,14 @@ pub struct Choice {
     pub reasons: Vec<String>,
 }
 
-/// Chooses a driver for an image of so many layers: the wanted one, or the first that works.
+/// Chooses a driver for an image of these layers, or for any ordinary one: the wanted one, or the first that works.
 ///
 /// # Errors
 /// When the wanted one does not work, or none can be tried because user namespaces are refused.
 pub fn choose(
     store: &Store,
     wanted: Option<Driver>,
-    layers: usize,
+    layers: Option<&ImageLayers>,
     search: &OsStr,
 ) -> Result<Choice, Error> {
     let mut known = Known::read(store, search)?;
@@ -216,10 +218,14 @@ pub fn choose(
     };
     let mut chosen: Box<dyn StorageDriver> = Box::new(Flat);
     for driver in order {
+        if let Some(why) = layers.and_then(|layers| image_refusal(driver, layers)) {
+            if wanted.is_some() {
+                return Err(Error::StorageOfImage { driver, why });
+            }
+            reasons.push(format!("{driver}: {why}"));
+            continue;
+        }
         let refusal = match driver {
-            Driver::Overlay if layers > MOST_LAYERS => Some(format!(
-                "the kernel takes at most {MOST_LAYERS} layers, and the image has {layers}"
-            )),
             Driver::Flat => None,
             driver => known.refusal(driver)?,
         };
@@ -237,6 +243,21 @@ pub fn choose(
         driver: chosen,
         reasons,
     })
+}
+
+/// Why a driver cannot make containers of an image, even where it works.
+fn image_refusal(driver: Driver, layers: &ImageLayers) -> Option<String> {
+    let count = layers.folders.len();
+    match driver {
+        Driver::Overlay | Driver::FuseOverlayfs if layers.socket_whiteouts => Some(
+            "the file system took no devices 0:0 when the image came, and overlays know no other mark of deleted files"
+                .into(),
+        ),
+        Driver::Overlay if count > MOST_LAYERS => Some(format!(
+            "the kernel takes at most {MOST_LAYERS} layers, and the image has {count}"
+        )),
+        _ => None,
+    }
 }
 
 /// What is known of the drivers in a store.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use minidock_layer::{Expect, Limits, Options, Ownership, Target, unpack};
+use minidock_layer::{Expect, Limits, Options, Ownership, Target, Whiteouts, unpack};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         ownership: Ownership::Single,
         limits: Limits::default(),
+        whiteouts: Whiteouts::default(),
     };
     let unpacked = unpack(File::open(blob)?, &Expect::default(), &target, &options)?;
     println!(

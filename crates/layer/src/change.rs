@@ -13,7 +13,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::Error;
 use crate::merged::{Merged, Node, NodeKind, is_opaque, join, list};
-use crate::walk::{is_whiteout, stat};
+use crate::walk::stat;
+use crate::whiteout::is_overlays;
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl Comparison<'_> {
             Some(upper) => stat(upper.as_fd(), name).map_err(Error::file("look at", &path))?,
             None => None,
         };
-        let Some(found) = found.filter(|f| !is_whiteout(f)) else {
+        let Some(found) = found.filter(|f| !is_overlays(f)) else {
             if lower.is_some() {
                 changes.push(Change::new(path, ChangeKind::Deleted));
             }

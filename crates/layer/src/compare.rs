@@ -9,7 +9,8 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::walk::{is_whiteout, stat};
+use crate::walk::stat;
+use crate::whiteout::is_whiteout;
 
 const TIME: &str = "has another time";
 const BUFFER: usize = 128 << 10;
@@ -28,7 +29,8 @@ pub struct Differences {
 }
 
 /// Compares two layer trees: names, kinds, modes, owners, sizes, times, link targets, hard links, device numbers, extended
-/// attributes and contents. Times of whiteouts and of the root folder say nothing and are left out.
+/// attributes and contents. Of whiteouts only that they are there counts, and the time of the root folder
+/// says nothing.
 ///
 /// # Errors
 /// When a folder of either cannot be read.
@@ -119,7 +121,10 @@ impl Comparison<'_> {
             return Ok(());
         };
         let kind = FileType::from_raw_mode(should.st_mode);
-        let how = if FileType::from_raw_mode(is.st_mode) != kind {
+        let how = if is_whiteout(&is) && is_whiteout(&should) {
+            // In one form or the other, according to what the file system took at the time.
+            None
+        } else if FileType::from_raw_mode(is.st_mode) != kind {
             Some("is of another kind")
         } else if owner_and_mode(&is) != owner_and_mode(&should) {
             Some("has another owner or mode")
@@ -127,7 +132,7 @@ impl Comparison<'_> {
             Some("is another device")
         } else if kind != FileType::Directory && !self.same_links(&is, &should) {
             Some("is linked otherwise")
-        } else if !is_whiteout(&should) && time(&is) != time(&should) {
+        } else if time(&is) != time(&should) {
             Some(TIME)
         } else if kind == FileType::Symlink && target(have, name) != target(want, name) {
             Some("leads elsewhere")

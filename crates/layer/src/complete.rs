@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use crate::aside::{Aside, AsideWriter, Record};
 use crate::extract::{FolderAttributes, remove_whiteouts, set_folders};
 use crate::merged::{Merged, Node, NodeKind, is_opaque, list as names};
-use crate::walk::{Reached, Walker, is_whiteout, split, stat};
-use crate::{Error, NeedsLower, Options, Ownership, xattr};
+use crate::walk::{Reached, Walker, split, stat};
+use crate::whiteout::is_whiteout;
+use crate::{Error, NeedsLower, Options, Ownership, Whiteouts, xattr};
 
 /// A complete layer below.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Lower {
 }
 
 /// Gives folders without an entry the attributes that they have below, makes hard links to files of lower layers, and hides
-/// what folders hide that could not be marked.
+/// what folders hide that could not be marked. Returns whether the layer now has whiteouts.
 ///
 /// `lower` is uppermost first; `aside` is open for appending.
 ///
@@ -69,7 +70,7 @@ pub fn complete(
     needs: NeedsLower,
     lower: &[&Lower],
     options: &Options,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut attributes: BTreeMap<_, _> = needs.attributes.into_iter().collect();
     let mut work = Work {
         tree,
@@ -78,6 +79,8 @@ pub fn complete(
         below: Merged::bare(&lower.iter().map(|l| l.tree()).collect::<Vec<_>>())?,
         lower,
         ownership: options.ownership,
+        whiteouts: options.whiteouts,
+        hides: false,
     };
     for (path, target) in &needs.lower_links {
         work.link(path, target)?;
@@ -102,13 +105,16 @@ pub fn complete(
     for path in &needs.whiteout_dirs {
         if work.folder_below(path)?.is_none() {
             remove_whiteouts(&mut work.walker, path)?;
+        } else {
+            work.hides = true;
         }
     }
     if let Some(aside) = work.aside.take() {
         aside.finish()?;
     }
     let attributes: Vec<_> = attributes.into_iter().collect();
-    set_folders(&mut work.walker, &attributes)
+    set_folders(&mut work.walker, &attributes)?;
+    Ok(work.hides)
 }
 
 struct Work<'a> {
@@ -119,6 +125,9 @@ struct Work<'a> {
     below: Merged,
     lower: &'a [&'a Lower],
     ownership: Ownership,
+    whiteouts: Whiteouts,
+    /// There are whiteouts.
+    hides: bool,
 }
 
 impl Work<'_> {
@@ -194,12 +203,33 @@ impl Work<'_> {
                 continue;
             };
             for node in self.below.children(&below)? {
-                if white_out(folder.as_fd(), node.name(), &node.path)? {
+                if self.white_out(folder.as_fd(), node.name(), &node.path)? {
                     todo.insert(node.path);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Hides a name; `true`: it is a folder, and what is in it is to be hidden.
+    fn white_out(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<bool, Error> {
+        match stat(folder, name).map_err(Error::file("look at", path))? {
+            Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
+                Ok(!is_opaque(folder, name))
+            }
+            Some(_) => Ok(false),
+            None => {
+                self.hides = true;
+                let made = self.whiteouts.make(folder, name);
+                made.map_err(Error::file("create the whiteout", path))?;
+                Ok(false)
+            }
+        }
     }
 
     /// A folder without an entry is the one that was there already.
@@ -249,19 +279,6 @@ impl Work<'_> {
             None => rustix::fs::unlinkat(self.tree, name, AtFlags::REMOVEDIR).map_err(failed)?,
         }
         Ok(true)
-    }
-}
-
-/// Hides a name; `true`: it is a folder, and what is in it is to be hidden.
-fn white_out(folder: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<bool, Error> {
-    match stat(folder, name).map_err(Error::file("look at", path))? {
-        Some(own) if FileType::from_raw_mode(own.st_mode) == FileType::Directory => {
-            Ok(!is_opaque(folder, name))
-        }
-        Some(_) => Ok(false),
-        None => rustix::fs::mknodat(folder, name, FileType::CharacterDevice, Mode::empty(), 0)
-            .map(|()| false)
-            .map_err(Error::file("create the whiteout", path)),
     }
 }
 

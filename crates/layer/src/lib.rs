@@ -2,7 +2,7 @@
 //!
 //! # Form on disk
 //! A layer's folder is what overlayfs expects of a lower layer mounted with `userxattr`: a whiteout is a character device
-//! 0:0 (which any user may make since Linux 5.8), an opaque folder has the extended attribute `user.overlay.opaque=y`.
+//! 0:0, or a socket where the file system takes no such device ([`Whiteouts`]); an opaque folder has the extended attribute `user.overlay.opaque=y`.
 //! What the file system cannot represent is written [`aside`]: true owners where the caller has one id only, device
 //! numbers, extended attributes that were not set.
 //!
@@ -31,6 +31,7 @@ mod pipeline;
 mod remove;
 mod tar_reader;
 mod walk;
+mod whiteout;
 pub mod write;
 pub mod xattr;
 
@@ -49,6 +50,7 @@ pub use lookup::open_in_layers;
 pub use pipeline::{identify, unpack};
 pub use remove::{remove_some, remove_tree};
 pub use tar_reader::{Entry, Kind, TarReader};
+pub use whiteout::Whiteouts;
 
 /// Whose the files will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,8 @@ pub struct Options {
     pub ownership: Ownership,
     /// How far the layer may go.
     pub limits: Limits,
+    /// How whiteouts are made.
+    pub whiteouts: Whiteouts,
 }
 
 /// What a layer turned out to be.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -232,11 +232,6 @@ pub fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<rustix::fs::St
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Whether this is how overlayfs marks a deleted name.
-pub fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// The path of a name in a folder.

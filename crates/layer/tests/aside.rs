@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use minidock_layer::aside::{Aside, Device, DeviceKind, Record};
-use minidock_layer::{Expect, Limits, Options, Ownership, Target};
+use minidock_layer::{Expect, Limits, Options, Ownership, Target, Whiteouts};
 
 /// Unpacks as a caller with one id would, whoever runs the test.
 fn aside_of(tar: &[u8]) -> Aside {
@@ -22,6 +22,7 @@ fn aside_of(tar: &[u8]) -> Aside {
     let options = Options {
         ownership: Ownership::Single,
         limits: Limits::default(),
+        whiteouts: Whiteouts::default(),
     };
     minidock_layer::unpack(tar, &Expect::default(), &target, &options).unwrap();
     Aside::read(File::open(folder.path().join("aside")).unwrap()).unwrap()

@@ -6,13 +6,13 @@ mod support;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use minidock_layer::Ownership;
+use minidock_layer::{Ownership, Whiteouts};
 use support::stack::Stack;
 use support::{Tar, World, is_opaque};
 
 #[test]
 fn whiteouts_hide_what_is_below_and_nothing_of_their_own_layer() {
-    let mut stack = Stack::new(Ownership::Single);
+    let mut stack = Stack::new(Ownership::Single, Whiteouts::Devices);
     let below = Tar::new().file("a/gone", b"").file("b/low", b"");
     stack
         .apply(&below.file("c/low", b"").file("a/kept", b"").finish())

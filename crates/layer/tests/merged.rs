@@ -15,7 +15,7 @@ use minidock_layer::merged::{Level, Merged, Next, Node, NodeKind, Owners};
 use minidock_layer::write::{
     ArchiveOptions, BlobWriter, Compression, TarWriter, archive, changes_to_tar,
 };
-use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target};
+use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target, Whiteouts};
 
 /// Folders of a store of one id, uppermost last.
 struct Stack {
@@ -376,6 +376,7 @@ fn unpack(tar: &[u8], into: &Path, below: Option<(&Path, &Aside)>) -> Aside {
     let options = Options {
         ownership: Ownership::Single,
         limits: Limits::default(),
+        whiteouts: Whiteouts::default(),
     };
     let unpacked = minidock_layer::unpack(tar, &Expect::default(), &target, &options).unwrap();
     let kept = tempfile::NamedTempFile::new().unwrap();

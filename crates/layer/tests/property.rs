@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minidock_layer::Ownership;
+use minidock_layer::{Ownership, Whiteouts};
 use support::Tar;
 use support::stack::{Shown, Stack, Tree, What};
 
@@ -409,18 +409,30 @@ fn random_layers_show_what_the_model_says() {
     for seed in first..first + cases {
         let (layers, expected) = layers(seed);
         let ways = match root {
-            true => &[Ownership::Single, Ownership::Host][..],
-            false => &[Ownership::Single][..],
+            true => &[
+                (Ownership::Single, Whiteouts::Sockets),
+                (Ownership::Host, Whiteouts::Devices),
+            ][..],
+            false => &[
+                (Ownership::Single, Whiteouts::Devices),
+                (Ownership::Single, Whiteouts::Sockets),
+            ][..],
         };
-        for ownership in ways {
-            let mut stack = Stack::new(*ownership);
+        for (ownership, whiteouts) in ways {
+            let mut stack = Stack::new(*ownership, *whiteouts);
             for layer in &layers {
                 if let Err(e) = stack.apply(&tar(layer)) {
                     panic!("seed {seed}: {e}\nlayers\n{}", listing(&layers));
                 }
             }
             let found = stack.shown();
-            compare(seed, &layers, &expected, &found, &format!("{ownership:?}"));
+            compare(
+                seed,
+                &layers,
+                &expected,
+                &found,
+                &format!("{ownership:?}, {whiteouts:?}"),
+            );
             if *ownership == Ownership::Host {
                 let mounted = std::panic::catch_unwind(|| stack.mounted());
                 let mounted =

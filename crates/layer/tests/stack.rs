@@ -3,29 +3,47 @@
 
 mod support;
 
-use minidock_layer::Ownership;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use minidock_layer::{Ownership, Whiteouts, compare};
 use support::Tar;
 use support::stack::{Shown, Stack, What};
 
+const FORMS: [Whiteouts; 2] = [Whiteouts::Devices, Whiteouts::Sockets];
+
+/// The layers on top of each other; with whiteouts of the other form they are the same.
 fn stack(layers: Vec<Tar>) -> Stack {
-    let mut stack = Stack::new(Ownership::Single);
-    for layer in layers {
-        stack.apply(&layer.finish()).unwrap();
+    let [devices, sockets] = FORMS.map(|form| Stack::new(Ownership::Single, form));
+    let mut stacks = [devices, sockets];
+    let layers: Vec<Vec<u8>> = layers.into_iter().map(Tar::finish).collect();
+    for stack in &mut stacks {
+        for layer in &layers {
+            stack.apply(layer).unwrap();
+        }
     }
-    stack
+    let [devices, sockets] = stacks;
+    assert_eq!(devices.shown(), sockets.shown());
+    for layer in 0..layers.len() {
+        let [one, other] = [&devices, &sockets].map(|s| File::open(s.tree(layer)).unwrap());
+        let differences = compare(one.as_fd(), other.as_fd()).unwrap();
+        assert_eq!((differences.count, differences.first), (0, None));
+    }
+    devices
 }
 
 fn refused(layers: Vec<Tar>) -> String {
-    let mut stack = Stack::new(Ownership::Single);
-    let mut layers = layers.into_iter().peekable();
-    while let Some(layer) = layers.next() {
-        let applied = stack.apply(&layer.finish());
-        if layers.peek().is_none() {
-            return applied.unwrap_err();
+    let layers: Vec<Vec<u8>> = layers.into_iter().map(Tar::finish).collect();
+    let (last, others) = layers.split_last().unwrap();
+    let [devices, sockets] = FORMS.map(|form| {
+        let mut stack = Stack::new(Ownership::Single, form);
+        for layer in others {
+            stack.apply(layer).unwrap();
         }
-        applied.unwrap();
-    }
-    unreachable!("no layers")
+        stack.apply(last).unwrap_err()
+    });
+    assert_eq!(devices, sockets);
+    devices
 }
 
 fn names(stack: &Stack) -> Vec<String> {
@@ -263,7 +281,7 @@ fn a_device_0_0_is_no_whiteout_nor_is_one_that_the_kernel_would_cut_to_it() {
         if ownership == Ownership::Host && !rustix::process::geteuid().is_root() {
             continue;
         }
-        let mut stack = Stack::new(ownership);
+        let mut stack = Stack::new(ownership, Whiteouts::Devices);
         stack.apply(&base.clone().finish()).unwrap();
         stack.apply(&layer.clone().finish()).unwrap();
         assert_eq!(shown(&stack, "a").what, What::Device('c', 0, 0));

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use minidock_layer::{Expect, Lower, NeedsLower, Options, Ownership, Target, Unpacked};
+use minidock_layer::{Expect, Lower, NeedsLower, Options, Ownership, Target, Unpacked, Whiteouts};
 use minidock_oci::{ChainId, DiffId, Digest, ImageConfig};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub struct LayerInfo {
     pub entries: u64,
     /// Whether the tar had an entry for the root folder itself.
     pub root_seen: bool,
+    /// Whether it has whiteouts that are sockets ([`Whiteouts::Sockets`]), which overlays do not understand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub socket_whiteouts: bool,
     /// What its folder takes on the disk, in bytes, once that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_size: Option<u64>,
@@ -214,12 +217,36 @@ impl Writer {
         let aside = aside.map_err(StoreError::io("write", &path))?;
         let below: Vec<_> = lower.iter().rev().collect();
         let options = self.options();
-        minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &below, &options).map_err(
-            |source| StoreError::Layer {
-                digest: diff_id.0.clone(),
-                source: Box::new(source),
-            },
+        let hides = minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &below, &options)
+            .map_err(|source| StoreError::Layer {
+            digest: diff_id.0.clone(),
+            source: Box::new(source),
+        })?;
+        if !hides || options.whiteouts == Whiteouts::Devices {
+            return Ok(());
+        }
+        let info = LayerInfo {
+            socket_whiteouts: true,
+            ..self.store.layer_info(folder)?
+        };
+        replace_json(
+            &self.store.tmp(),
+            &folder.join("layer.json"),
+            &info,
+            Durability::Volatile,
         )
+    }
+
+    /// What the store's file system takes is tried once in a session.
+    fn whiteouts(&self) -> Whiteouts {
+        *self.whiteouts.get_or_init(|| {
+            let folder = self.temporary();
+            match make_dir(&folder).and_then(|()| open_dir(&folder)) {
+                Ok(folder) => Whiteouts::possible_in(folder.as_fd(), "whiteout"),
+                // Whatever is the matter is told by who makes the layer.
+                Err(_) => Whiteouts::default(),
+            }
+        })
     }
 
     fn open_lower(folder: &Path) -> Result<Lower, StoreError> {
@@ -235,6 +262,7 @@ impl Writer {
                 Ownership::Single
             },
             limits: self.bounds.layer,
+            whiteouts: self.whiteouts(),
         }
     }
 
@@ -332,6 +360,7 @@ impl LayerTxn<'_> {
             content_size: unpacked.content_size,
             entries: unpacked.entries,
             root_seen: unpacked.root_seen,
+            socket_whiteouts: false,
             disk_size: None,
         };
         let tmp = self.writer.store.tmp();

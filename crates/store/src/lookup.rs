@@ -50,6 +50,11 @@ pub struct ImageLayers {
     pub root: RootAttributes,
     /// Sum of the sizes of all layers in bytes.
     pub size: u64,
+    /// Whether a layer has whiteouts that overlays do not understand ([`LayerInfo::socket_whiteouts`]).
+    ///
+    /// [`LayerInfo::socket_whiteouts`]: crate::LayerInfo::socket_whiteouts
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub socket_whiteouts: bool,
 }
 
 impl ImageLayers {
@@ -61,6 +66,7 @@ impl ImageLayers {
         let diff_ids = &config.rootfs.diff_ids;
         let mut folders = Vec::with_capacity(diff_ids.len());
         let mut size: u64 = 0;
+        let mut socket_whiteouts = false;
         // What overlayfs shows for `/` is the uppermost folder's, so it has to be the one that the
         // uppermost layer with an opinion wanted.
         let mut root = RootAttributes {
@@ -87,6 +93,7 @@ impl ImageLayers {
                 };
             }
             size = size.saturating_add(info.content_size);
+            socket_whiteouts |= info.socket_whiteouts;
             let name = folder
                 .strip_prefix(store.root())
                 .unwrap_or(&folder)
@@ -102,6 +109,7 @@ impl ImageLayers {
             folders,
             root,
             size,
+            socket_whiteouts,
         })
     }
 

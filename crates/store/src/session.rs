@@ -11,8 +11,9 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use minidock_layer::Whiteouts;
 use minidock_oci::{ChainId, Digest, Hasher, ImageConfig, MAX_MANIFEST_SIZE};
 
 use crate::fs::create_file;
@@ -29,6 +30,7 @@ pub struct Writer {
     pub(crate) folder: PathBuf,
     pub(crate) pending: Mutex<HashMap<ChainId, Pending>>,
     pub(crate) bounds: Bounds,
+    pub(crate) whiteouts: OnceLock<Whiteouts>,
     counter: AtomicU64,
     session: Option<Entry>,
     pins: Mutex<Pins>,
@@ -89,6 +91,7 @@ impl Store {
             folder,
             pending: Mutex::default(),
             bounds,
+            whiteouts: OnceLock::new(),
             counter: AtomicU64::new(0),
             session: Some(session),
             pins: Mutex::new(Pins {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use minidock_layer::aside::Aside;
 use minidock_layer::merged::{Level, Merged, Next, Owners};
-use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target};
+use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target, Whiteouts};
 
 use crate::tar::{entry, with_checksums};
 
@@ -112,6 +112,7 @@ impl World {
         let options = Options {
             ownership: Ownership::Single,
             limits: LIMITS,
+            whiteouts: Whiteouts::default(),
         };
         let unpacked = minidock_layer::unpack(tar, &Expect::default(), &target, &options)?;
         let lower: Vec<Lower> = below
@@ -121,7 +122,7 @@ impl World {
             .collect();
         let lower: Vec<&Lower> = lower.iter().collect();
         let needs = unpacked.needs_lower;
-        minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &lower, &options)
+        minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &lower, &options).map(drop)
     }
 
     fn walk(&self, layers: &[PathBuf]) -> Result<(), Error> {

@@ -12,7 +12,8 @@ use super::known::Folder;
 use super::{Extractor, join};
 use crate::aside::{Device, DeviceKind};
 use crate::tar_reader::{Entry, Kind, TarReader};
-use crate::walk::{Reached, components, is_whiteout, stat};
+use crate::walk::{Reached, components, stat};
+use crate::whiteout::is_whiteout;
 use crate::{Error, Ownership, xattr};
 
 impl Extractor<'_> {

@@ -3,13 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType};
 
 use super::{Extractor, join};
 use crate::Error;
 use crate::merged::list;
 use crate::tar_reader::Kind;
-use crate::walk::{Reached, Walker, components, is_whiteout, stat};
+use crate::walk::{Reached, Walker, components, stat};
+use crate::whiteout::is_whiteout;
 
 impl Extractor<'_> {
     /// `.wh.NAME` hides NAME of the layers below; `.wh..wh..opq` hides all they have in the folder. What this layer itself
@@ -59,7 +60,8 @@ impl Extractor<'_> {
             }
             Some(_) => self.remove(parent, hidden, &path)?,
         }
-        rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)
+        self.whiteouts
+            .make(parent, hidden)
             .map_err(Error::file("create the whiteout of", &path))?;
         self.known.whiteout_in(&folder_path)
     }

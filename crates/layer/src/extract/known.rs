@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use super::attributes::FolderAttributes;
 use crate::aside::AsideWriter;
 use crate::merged::list;
-use crate::walk::{Maker, is_whiteout, join, stat};
+use crate::walk::{Maker, join, stat};
+use crate::whiteout::is_whiteout;
 use crate::xattr::OPAQUE;
 use crate::{Error, NeedsLower};
 

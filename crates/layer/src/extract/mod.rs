@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use crate::aside::AsideWriter;
 use crate::tar_reader::{Entry, Kind, TarReader};
 use crate::walk::{Folder, Reached, Walker, components, join};
-use crate::{Error, Limits, Options, Ownership, Target};
+use crate::{Error, Limits, Options, Ownership, Target, Whiteouts};
 
 use attributes::Modes;
 pub(crate) use attributes::{FolderAttributes, set_folders};
@@ -60,6 +60,7 @@ pub struct Extractor<'a> {
     walker: Walker,
     ownership: Ownership,
     limits: Limits,
+    whiteouts: Whiteouts,
     known: Known<'a>,
     root: Option<FolderAttributes>,
     modes: Modes,
@@ -73,6 +74,7 @@ impl<'a> Extractor<'a> {
             walker: Walker::new(target.tree)?,
             ownership: options.ownership,
             limits: options.limits,
+            whiteouts: options.whiteouts,
             known: Known::new(target.aside.map(AsideWriter::new).transpose()?),
             root: None,
             modes: Modes::new(),

@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::aside::{Aside, DeviceKind, Record};
 pub(crate) use crate::walk::join;
-use crate::walk::{is_whiteout, stat};
+use crate::walk::stat;
+use crate::whiteout::{is_overlays, is_whiteout};
 
 pub use walk::Next;
 
@@ -282,7 +283,11 @@ impl Merged {
                 Ok(None) | Err(Errno::NOTDIR) => continue,
                 Err(e) => return Err(failed(e)),
             };
-            if is_whiteout(&found) {
+            let hides = match self.levels[part.level].is_upper {
+                true => is_overlays(&found),
+                false => is_whiteout(&found),
+            };
+            if hides {
                 break;
             }
             let is_folder = FileType::from_raw_mode(found.st_mode) == FileType::Directory;

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use minidock_layer::{Expect, Limits, Options, Ownership, Target, Unpacked};
+use minidock_layer::{Expect, Limits, Options, Ownership, Target, Unpacked, Whiteouts};
 
 #[derive(Clone)]
 pub struct Tar {
@@ -243,12 +243,16 @@ impl World {
         } else {
             Ownership::Single
         };
-        let options = Options { ownership, limits };
+        let options = Options {
+            ownership,
+            limits,
+            whiteouts: Whiteouts::default(),
+        };
         let unpacked = minidock_layer::unpack(blob, &Expect::default(), &target, &options);
         // A base layer has nothing below, but is to be told so.
         let unpacked = unpacked.and_then(|u| {
             let needs = u.needs_lower.clone();
-            minidock_layer::complete(opened.as_fd(), None, needs, &[], &options).map(|()| u)
+            minidock_layer::complete(opened.as_fd(), None, needs, &[], &options).map(|_| u)
         });
         unpacked.map(|u| (tree, u)).map_err(|e| {
             let cause = std::error::Error::source(&e)

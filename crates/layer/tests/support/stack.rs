@@ -10,7 +10,7 @@ use std::process::Command;
 
 use minidock_layer::aside::Aside;
 use minidock_layer::merged::{Level, Merged, Next, NodeKind, Owners};
-use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target};
+use minidock_layer::{Error, Expect, Limits, Lower, Options, Ownership, Target, Whiteouts};
 
 /// What a file is, with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +40,16 @@ pub type Tree = BTreeMap<String, Shown>;
 pub struct Stack {
     folder: tempfile::TempDir,
     ownership: Ownership,
+    whiteouts: Whiteouts,
     count: usize,
 }
 
 impl Stack {
-    pub fn new(ownership: Ownership) -> Self {
+    pub fn new(ownership: Ownership, whiteouts: Whiteouts) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
             ownership,
+            whiteouts,
             count: 0,
         }
     }
@@ -87,8 +89,10 @@ impl Stack {
         let options = Options {
             ownership: self.ownership,
             limits: Limits::default(),
+            whiteouts: self.whiteouts,
         };
         let unpacked = minidock_layer::unpack(tar, &Expect::default(), &target, &options)?;
+        let mut hides = false;
         if !unpacked.needs_lower.is_empty() {
             let lower: Vec<Lower> = (0..self.count)
                 .rev()
@@ -96,8 +100,16 @@ impl Stack {
                 .collect();
             let lower: Vec<&Lower> = lower.iter().collect();
             let needs = unpacked.needs_lower;
-            minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &lower, &options)?;
+            hides = minidock_layer::complete(tree.as_fd(), Some(&aside), needs, &lower, &options)?;
         }
+        let (mut devices, mut sockets) = (0, 0);
+        count_whiteouts(&path, &mut devices, &mut sockets);
+        let made = match self.whiteouts {
+            Whiteouts::Devices => [devices, sockets],
+            Whiteouts::Sockets => [sockets, devices],
+        };
+        assert_eq!(made[1], 0, "whiteouts of the other form");
+        assert!(hides || made[0] == 0, "whiteouts that nobody is told of");
         self.count += 1;
         Ok(())
     }
@@ -277,4 +289,23 @@ pub fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
         .collect();
     found.sort();
     found
+}
+
+fn count_whiteouts(folder: &Path, devices: &mut u32, sockets: &mut u32) {
+    // Modes keep those out that are not root; what is in there, a test of its own sees.
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
+        match meta.mode() & 0o170_000 {
+            0o020_000 if meta.rdev() == 0 => *devices += 1,
+            0o140_000 => *sockets += 1,
+            0o040_000 => count_whiteouts(&path, devices, sockets),
+            _ => {}
+        }
+    }
 }

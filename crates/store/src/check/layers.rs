@@ -110,11 +110,12 @@ impl Check<'_> {
             return Ok(Some("is missing".into()));
         }
         match self.store.layer_info(place) {
-            // What it takes on the disk is measured, not unpacked.
+            // What it takes on the disk is measured, not unpacked; its whiteouts are what the file system took.
             Ok(there)
                 if *info
                     == LayerInfo {
                         disk_size: info.disk_size,
+                        socket_whiteouts: info.socket_whiteouts,
                         ..there.clone()
                     } => {}
             Ok(_) => return Ok(Some("layer.json is not about this layer".into())),
