@@ -12,6 +12,7 @@ scenarios!(
     the_end_by_a_signal_is_128_and_its_number,
     a_container_ends_with_its_first_process,
     no_process_outlives_its_minidock,
+    a_container_that_is_removed_by_force_was_killed,
 );
 
 fn signals_are_passed_on(cx: &Context) {
@@ -108,5 +109,38 @@ fn no_process_outlives_its_minidock(cx: &Context) {
         cx.run(["run", "--rm", "busybox", "echo", "next"])
             .silent_ok(),
         "next\n"
+    );
+}
+
+fn a_container_that_is_removed_by_force_was_killed(cx: &Context) {
+    cx.load_busybox();
+    let script = ["busybox", "sh", "-c", "echo ready; exec sleep 1000"];
+    for flags in [
+        &["run", "--name", "doomed"][..],
+        &["run", "--rm", "--name", "doomed"],
+    ] {
+        let mut run = cx.start(cx.command(flags.iter().chain(&script)));
+        run.wait_for_stdout("ready\n");
+        // Held, so that the container is gone before its minidock learns of its end.
+        run.signal(Signal::STOP);
+        assert_eq!(cx.run(["rm", "-f", "doomed"]).silent_ok(), "doomed\n");
+        run.signal(Signal::CONT);
+        let output = run.wait();
+        assert_eq!((output.code, output.stderr.as_str()), (Some(137), ""));
+        // Nor is it a failure that it went by itself meanwhile.
+        let mut run = cx.start(cx.command(flags.iter().chain(&script)));
+        run.wait_for_stdout("ready\n");
+        assert_eq!(cx.run(["rm", "-f", "doomed"]).silent_ok(), "doomed\n");
+        assert_eq!(run.wait().code, Some(137));
+    }
+    let gone = cx.run(["rm", "-f", "doomed"]);
+    assert_eq!(
+        (gone.code, gone.stderr.as_str()),
+        (Some(0), "minidock: no such container: doomed\n")
+    );
+    let gone = cx.run(["rmi", "-f", "nosuch"]);
+    assert_eq!(
+        (gone.code, gone.stderr.as_str()),
+        (Some(0), "minidock: no such image: nosuch\n")
     );
 }

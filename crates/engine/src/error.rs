@@ -236,6 +236,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether all that is wrong is that no container has this name or id.
+    pub fn is_no_such_container(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(minidock_store::StoreError::NoSuchContainer(_))
+        )
+    }
+
+    /// Whether all that is wrong is that no image has this name or id.
+    pub fn is_no_such_image(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(minidock_store::StoreError::NoSuchImage(_))
+        )
+    }
+
     /// What the user can do about it, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -1,6 +1,6 @@
 //! `rm`.
 
-use minidock_store::{ContainerState, IdMap};
+use minidock_store::{ContainerState, IdMap, Status};
 
 use crate::{Engine, Error};
 
@@ -18,6 +18,12 @@ impl Engine {
                 return Err(Error::ContainerRunning(state.name.clone()));
             }
             kill_and_wait(state)?;
+        } else if let Some(state) = state.as_ref().filter(|s| s.status == Status::Created)
+            && !force
+            && container.keep_stopped()?.is_none()
+        {
+            // It is being started at this moment.
+            return Err(Error::ContainerRunning(state.name.clone()));
         }
         self.enter()?;
         container.remove()?;
@@ -40,16 +46,20 @@ impl Engine {
 
     /// Ends running containers, so that they can be removed. Whoever is about to remove several with force calls this
     /// first: removing the first one moves this process to where others may be out of reach (see
-    /// [`minidock_run::enter`]). What cannot be ended is told by [`Engine::remove_container`].
-    pub fn end_containers(&self, queries: &[String]) {
+    /// [`minidock_run::enter`]). What cannot be ended is told by [`Engine::remove_container`]. Returns those that were
+    /// ended: one that was to be removed at its end may be gone by now.
+    pub fn end_containers<'a>(&self, queries: &'a [String]) -> Vec<&'a str> {
+        let mut ended = Vec::new();
         for query in queries {
             if let Ok(container) = self.store.find_container(query)
                 && let Ok(Some(state)) = container.state()
                 && state.is_alive()
+                && kill_and_wait(&state).is_ok()
             {
-                let _ = kill_and_wait(&state);
+                ended.push(query.as_str());
             }
         }
+        ended
     }
 
     /// Removes containers that killed processes left and that were to be removed at their end.

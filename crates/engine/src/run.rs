@@ -415,18 +415,32 @@ impl Engine {
         state.status = Status::Running;
         state.pid = Some(running.pid());
         state.start_time = Some(running.start_time());
-        container.write_state(&state)?;
-        self.keep_effective_config(container, &state.image_id, wishes)?;
+        let told = container
+            .write_state(&state)
+            .map_err(Error::from)
+            .and_then(|()| self.keep_effective_config(container, &state.image_id, wishes));
+        match told {
+            // Removed by force while it started: its end is that of one which was removed a moment later.
+            Err(_) if !container.folder().exists() => return Ok(KILLED),
+            told => told?,
+        }
         let status = running.supervise()?.shell_code();
         if !request.auto_remove {
             state.status = Status::Exited;
             state.exit_code = Some(status);
             state.finished = Some(now());
-            container.write_state(&state)?;
+            match container.write_state(&state) {
+                // Removed by force: nobody is left to ask how it ended, but whoever waits here.
+                Err(_) if !container.folder().exists() => {}
+                written => written?,
+            }
         }
         Ok(status)
     }
 }
+
+/// The exit status of what SIGKILL ended.
+const KILLED: u8 = 128 + 9;
 
 /// Writes the container's id where that is wished for.
 fn write_id(request: &RunRequest, container: &Container) -> Result<(), Error> {

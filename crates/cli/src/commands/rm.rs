@@ -19,14 +19,23 @@ pub struct RmArgs {
     pub containers: Vec<String>,
 }
 
-/// `minidock rm`.
+/// `minidock rm`. With force, what is not there is told and is no failure, as in Docker.
 pub fn rm(place: &Place, args: RmArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
-    if args.force {
-        engine.end_containers(&args.containers);
-    }
+    let ended = if args.force {
+        engine.end_containers(&args.containers)
+    } else {
+        Vec::new()
+    };
     each(&args.containers, |container| {
-        engine.remove_container(container, args.force, args.volumes)?;
+        match engine.remove_container(container, args.force, args.volumes) {
+            Err(error) if error.is_no_such_container() && ended.contains(&container) => {}
+            Err(error) if error.is_no_such_container() && args.force => {
+                Failure::from(error).report();
+                return Ok(());
+            }
+            removed => removed?,
+        }
         print(&format!("{container}\n"))
     })
 }

@@ -20,12 +20,19 @@ pub struct RmiArgs {
     pub images: Vec<String>,
 }
 
-/// `minidock rmi`.
+/// `minidock rmi`. With force, what is not there is told and is no failure, as in Docker.
 pub fn rmi(place: &Place, args: RmiArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
     each(&args.images, |image| {
         let mut text = String::new();
-        for removed in engine.remove_image(image, args.force)? {
+        let removed = match engine.remove_image(image, args.force) {
+            Err(error) if error.is_no_such_image() && args.force => {
+                Failure::from(error).report();
+                return Ok(());
+            }
+            removed => removed?,
+        };
+        for removed in removed {
             match removed {
                 Removed::Untagged(name) => text.push_str(&format!("Untagged: {name}\n")),
                 Removed::Deleted(digest) => text.push_str(&format!("Deleted: {digest}\n")),
