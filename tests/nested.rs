@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::archives::listing;
-use crate::support::{Caller, Context, Output, fixtures, scenarios, shared};
+use crate::support::{Caller, Context, Output, fixtures, scenarios, shared, skip};
 
 scenarios!(
     images_with_whiteouts_load_and_run_on_an_overlay,
+    what_fuse_overlayfs_deletes_on_an_overlay_is_deleted,
     overlays_are_not_made_of_whiteouts_that_they_do_not_understand,
 );
 
@@ -94,6 +95,40 @@ fn images_with_whiteouts_load_and_run_on_an_overlay(cx: &Context) {
         assert_eq!(output.code, Some(0), "{name}: {output}");
         assert_as_expected(tarball, &cx.work().join(folder).join("exported.tar"));
     }
+}
+
+/// It makes files called `.wh.NAME` there.
+fn what_fuse_overlayfs_deletes_on_an_overlay_is_deleted(cx: &Context) {
+    let tarball = fixtures().join("docker-26.tar.gz");
+    let script = "(command -v fuse-overlayfs && exec 3<>/dev/fuse) >/dev/null 2>&1 || { echo none; exit; }; \
+         export MINIDOCK_STORAGE_DRIVER=fuse-overlayfs; minidock load -q -i \"$0\" >/dev/null; \
+         minidock run --name one busybox sh -c 'rm /bin/vi; rm -r /var/spool; mkdir /var/spool; echo new >/var/new'; \
+         minidock diff one; minidock export one | tar t | grep -E 'wh[.]|bin/vi|spool|var/new' | sort; \
+         minidock commit one two:1 >/dev/null; unset MINIDOCK_STORAGE_DRIVER; \
+         minidock run --rm two:1 sh -c 'ls /bin/vi /bin/.wh.vi 2>/dev/null; ls /var/spool /var/new'";
+    let script = script.replace("\"$0\"", &format!("'{}'", tarball.display()));
+    let output = on_an_overlay(cx, "fuse", &script);
+    if output.stdout == "none\n" {
+        // As root it is tried wherever the program is.
+        if cx.caller == Caller::Root || !rustix::process::getuid().is_root() {
+            skip("fuse-overlayfs is not installed, or /dev/fuse cannot be opened");
+        }
+        return;
+    }
+    let lines = output.stdout.lines().filter(|line| !line.is_empty());
+    let expected = [
+        "C /bin",
+        "D /bin/vi",
+        "C /var",
+        "A /var/new",
+        "C /var/spool",
+        "D /var/spool/mail",
+        "var/new",
+        "var/spool/",
+        "/var/new",
+        "/var/spool:",
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), expected, "{output}");
 }
 
 fn overlays_are_not_made_of_whiteouts_that_they_do_not_understand(cx: &Context) {

@@ -118,6 +118,7 @@ impl Engine {
                 owners: Owners::Aside,
                 root_seen: false,
                 is_upper: false,
+                named_whiteouts: false,
             });
         }
         Ok(levels)

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::Error;
-use crate::merged::{Merged, Node, NodeKind, is_opaque, join, list};
+use crate::merged::{Merged, Node, NodeKind, is_opaque, join};
 use crate::walk::stat;
 use crate::whiteout::is_overlays;
 
@@ -82,7 +82,7 @@ impl Comparison<'_> {
         }
         let path = &folder.merged.path;
         let mut names: BTreeSet<Vec<u8>> = match &folder.upper {
-            Some(upper) => list(upper.as_fd(), path)?.into_iter().collect(),
+            Some(upper) => self.merged.names_above(upper.as_fd(), path)?,
             None => BTreeSet::new(),
         };
         if folder.hides

@@ -22,6 +22,7 @@ struct Stack {
     folder: tempfile::TempDir,
     asides: Vec<Aside>,
     has_upper: bool,
+    named_whiteouts: bool,
 }
 
 impl Stack {
@@ -30,6 +31,7 @@ impl Stack {
             folder: tempfile::tempdir().unwrap(),
             asides: Vec::new(),
             has_upper: false,
+            named_whiteouts: false,
         }
     }
 
@@ -69,6 +71,7 @@ impl Stack {
                 },
                 root_seen: !is_upper,
                 is_upper,
+                named_whiteouts: is_upper && self.named_whiteouts,
             }
         });
         Merged::new(levels.collect())
@@ -211,6 +214,47 @@ fn layers_are_merged_as_overlayfs_does() {
     assert!(view.lookup(b"link/x").unwrap().is_none());
     let up = view.resolve(Path::new("../../kept")).unwrap().unwrap();
     assert_eq!(up.path, b"kept");
+}
+
+#[test]
+fn whiteouts_of_fuse_overlayfs_may_be_files_in_what_a_container_wrote() {
+    let mut stack = Stack::new();
+    let base = stack.layer(&[]);
+    fs::create_dir_all(base.join("d/inner")).unwrap();
+    for name in ["gone", "kept", "d/gone", "d/inner/x", "d/.wh.odd"] {
+        fs::write(base.join(name), "").unwrap();
+    }
+    let upper = stack.upper();
+    fs::create_dir(upper.join("d")).unwrap();
+    for name in [".wh.gone", "d/.wh.gone", "d/.wh.inner", "d/new"] {
+        fs::write(upper.join(name), "").unwrap();
+    }
+    std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
+    // Elsewhere such a name is any other, and a socket is a socket in every container.
+    let seen = |stack: &Stack| -> Vec<String> {
+        let view = stack.view(0);
+        for path in [&b"gone"[..], b"d/gone", b"d/inner", b"d/inner/x"] {
+            let there = view.lookup(path).unwrap().is_some();
+            assert_eq!(there, !stack.named_whiteouts);
+        }
+        let lines = all(&view).into_iter();
+        let names = lines.map(|l| l.split(' ').next().unwrap_or_default().to_owned());
+        names.filter(|name| !name.is_empty()).collect()
+    };
+    assert!(seen(&stack).contains(&".wh.gone".to_owned()));
+    stack.named_whiteouts = true;
+    assert_eq!(seen(&stack), ["d", "d/.wh.odd", "d/new", "kept", "socket"]);
+    assert_eq!(
+        stack.diff(&[]),
+        [
+            "C /d",
+            "D /d/gone",
+            "D /d/inner",
+            "A /d/new",
+            "D /gone",
+            "A /socket"
+        ]
+    );
 }
 
 #[test]

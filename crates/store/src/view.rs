@@ -36,6 +36,7 @@ impl Store {
             },
             root_seen: info.root_seen,
             is_upper: false,
+            named_whiteouts: false,
         })
     }
 }
@@ -73,6 +74,7 @@ impl Container {
             },
             root_seen: false,
             is_upper: true,
+            named_whiteouts: driver == Driver::FuseOverlayfs,
         })
     }
 }

@@ -132,6 +132,7 @@ impl World {
             owners: Owners::Aside,
             root_seen: false,
             is_upper: false,
+            named_whiteouts: false,
         };
         // Modes are the image's: an ordinary user cannot look into all folders.
         if !rustix::process::geteuid().is_root() {

@@ -7,7 +7,7 @@
 mod attributes;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -30,6 +30,9 @@ const OPAQUE: [&str; 2] = ["user.overlay.opaque", "user.fuseoverlayfs.opaque"];
 
 /// fuse-overlayfs makes this file in opaque folders besides.
 const FUSE_OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// How the names of fuse-overlayfs's whiteouts begin, where they are files.
+const NAMED: &[u8] = b".wh.";
 
 /// What the ids of a level's files mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,19 @@ pub struct Level {
     pub root_seen: bool,
     /// Whether it is a container's, where overlayfs put copies of lower files.
     pub is_upper: bool,
+    /// Whether files called `.wh.NAME` are whiteouts in it: fuse-overlayfs makes them where it can make no devices, and lets
+    /// nobody else make any.
+    pub named_whiteouts: bool,
+}
+
+impl Level {
+    /// The name that a file speaks of: its own, or the one that it whites out.
+    fn name_meant(&self, mut name: Vec<u8>) -> Vec<u8> {
+        if self.named_whiteouts && name.starts_with(NAMED) {
+            name.drain(..NAMED.len());
+        }
+        name
+    }
 }
 
 /// The stack. Its first level is the uppermost one.
@@ -147,6 +163,19 @@ impl Merged {
         self.copy
     }
 
+    /// The names in a folder of the uppermost level, with those that are whited out there.
+    pub(crate) fn names_above(
+        &self,
+        folder: BorrowedFd<'_>,
+        path: &[u8],
+    ) -> Result<BTreeSet<Vec<u8>>, Error> {
+        let names = list(folder, path)?.into_iter();
+        Ok(match self.levels.first() {
+            Some(level) => names.map(|name| level.name_meant(name)).collect(),
+            None => names.collect(),
+        })
+    }
+
     /// Layers of which only content matters, uppermost first.
     pub(crate) fn bare(layers: &[BorrowedFd<'_>]) -> Result<Self, Error> {
         let level = |tree: &BorrowedFd<'_>| {
@@ -156,6 +185,7 @@ impl Merged {
                 owners: Owners::True,
                 root_seen: false,
                 is_upper: false,
+                named_whiteouts: false,
             })
         };
         Ok(Self::new(
@@ -277,9 +307,14 @@ impl Merged {
             let Some(part) = parts.get(*index) else {
                 continue;
             };
+            let named = self.levels[part.level].named_whiteouts;
+            if named && name.starts_with(NAMED) {
+                continue;
+            }
             let found = match stat(part.fd.as_fd(), name) {
                 Ok(Some(found)) => found,
                 Ok(None) if self.copy && part.level == 0 => break,
+                Ok(None) if named && is_named_whiteout(part.fd.as_fd(), name) => break,
                 Ok(None) | Err(Errno::NOTDIR) => continue,
                 Err(e) => return Err(failed(e)),
             };
@@ -351,7 +386,10 @@ impl Merged {
                 } else {
                     vec![index]
                 };
-                names.entry(name).or_default().extend(all);
+                let known = names.entry(self.levels[part.level].name_meant(name));
+                let known: &mut Vec<usize> = known.or_default();
+                known.extend(all);
+                known.dedup();
             }
         }
         Ok(names.into_iter().collect())
@@ -369,6 +407,11 @@ impl Merged {
         }
         Ok(nodes)
     }
+}
+
+/// Whether a file next to a name that is not there whites it out.
+fn is_named_whiteout(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    stat(folder, &[NAMED, name].concat()).is_ok_and(|found| found.is_some())
 }
 
 /// The components of a path, last first.

@@ -124,6 +124,7 @@ impl Stack {
             },
             root_seen: false,
             is_upper: false,
+            named_whiteouts: false,
         };
         Merged::new((0..self.count).rev().map(level).collect())
     }
