@@ -254,6 +254,11 @@ fn usage_that_is_wrong(cx: &Context) {
         assert_eq!(output.stdout, "", "{output}");
         assert_ne!(output.stderr, "", "{output}");
     }
+    // Docker's verbs that are not there are told from mistyped ones, and with what to do instead.
+    let stop = cx.run(["stop", "one"]);
+    assert!(stop.fails(125).contains("minidock rm -f"), "{stop}");
+    let help = cx.run(["rmi", "--help"]);
+    assert_eq!(cx.run(["help", "rmi"]).ok(), help.ok());
     for (mistyped, meant) in [("imags", "'images'"), ("rni", "'rmi'")] {
         let output = cx.run([mistyped]);
         assert!(output.fails(125).contains(meant), "{output}");

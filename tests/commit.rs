@@ -315,6 +315,11 @@ fn nothing_changed_is_no_layer(cx: &Context) {
         made["history"].as_array().unwrap().last().unwrap()["empty_layer"],
         json!(true)
     );
+    assert_eq!(
+        cx.run(["inspect", "-f", "{{.Comment}}", "words:1"])
+            .silent_ok(),
+        "only words\n"
+    );
     cx.run(["run", "--rm", "words:1"]).ok();
 }
 

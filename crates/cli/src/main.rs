@@ -26,7 +26,9 @@ mod progress;
 mod shape;
 mod times;
 mod units;
+mod usage;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,9 +41,9 @@ use commands::Verb;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words(std::env::args_os())) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return misunderstood(&error),
     };
     match run(cli) {
         Ok(code) => ExitCode::from(code),
@@ -53,19 +55,35 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and version are answers, also to a command without a verb; everything else is bad usage.
-fn usage(error: &clap::Error) -> ExitCode {
-    if error.kind() == ErrorKind::MissingSubcommand {
-        let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
-        return ExitCode::SUCCESS;
+/// `minidock help VERB` is `minidock VERB --help`.
+fn words(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = given.collect();
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
     }
+    words
+}
+
+/// Help and version are answers, also to a command without a verb; everything else is bad usage.
+fn misunderstood(error: &clap::Error) -> ExitCode {
     // A closed stdout or stderr is nothing that could be reported anywhere.
-    let _ = error.print();
     match error.kind() {
+        ErrorKind::MissingSubcommand => {
+            let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
+            ExitCode::SUCCESS
+        }
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::SUCCESS,
-        _ => ExitCode::from(125),
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let failure = usage::failure(error);
+            failure.report();
+            ExitCode::from(failure.exit_code())
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub fn image(details: &ImageDetails) -> Json {
         .with("RepoTags", tags.collect::<Vec<_>>())
         .with("RepoDigests", digests.collect::<Vec<_>>())
         .with("Parent", "")
-        .with("Comment", config.comment.as_str())
+        .with("Comment", comment(config))
         .with_some("Created", created)
         .with("DockerVersion", config.docker_version.as_str())
         .with("Author", config.author.as_str())
@@ -55,6 +55,14 @@ pub fn image(details: &ImageDetails) -> Json {
         )
         .with("Config", image_config(details))
         .into()
+}
+
+/// The image's remark: since Docker no longer writes one of its own, that of its last step.
+fn comment(config: &minidock_engine::oci::ImageConfig) -> &str {
+    match config.history.last() {
+        Some(step) if config.comment.is_empty() => step.comment.as_str(),
+        _ => config.comment.as_str(),
+    }
 }
 
 /// The folders of its layers: the uppermost, and those below it.

@@ -15,7 +15,7 @@ pub struct LoadArgs {
     /// Read from a tar archive file instead of standard input
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Suppress the load output
+    /// Suppress the progress display (there is none; what was loaded is told)
     #[arg(short, long)]
     pub quiet: bool,
     /// Load this platform, if the archive has several
@@ -66,9 +66,6 @@ pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
     let loaded =
         loaded.map_err(|e| Failure::from(e).while_trying(format!("cannot load {from}")))?;
     for image in loaded {
-        if args.quiet {
-            continue;
-        }
         match image.reference {
             Some(reference) => print(&format!("Loaded image: {}\n", reference.familiar()))?,
             None => print(&format!("Loaded image ID: {}\n", image.image_id))?,
