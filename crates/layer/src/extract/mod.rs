@@ -9,7 +9,7 @@ mod hiding;
 mod known;
 
 use std::io::BufRead;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::aside::AsideWriter;
 use crate::tar_reader::{Entry, Kind, TarReader};
@@ -64,6 +64,8 @@ pub struct Extractor<'a> {
     known: Known<'a>,
     root: Option<FolderAttributes>,
     modes: Modes,
+    /// Memory for the path of the entry that is being made.
+    path: Vec<u8>,
     pub entries: u64,
     pub content_size: u64,
 }
@@ -78,6 +80,7 @@ impl<'a> Extractor<'a> {
             known: Known::new(target.aside.map(AsideWriter::new).transpose()?),
             root: None,
             modes: Modes::new(),
+            path: Vec::new(),
             entries: 0,
             content_size: 0,
         })
@@ -143,20 +146,38 @@ impl<'a> Extractor<'a> {
         entry: &Entry,
         tar: &mut TarReader<R>,
     ) -> Result<(), Error> {
-        let parent = folder.as_fd();
-        let path = join(folder_path, name);
+        let mut path = std::mem::take(&mut self.path);
+        path.clear();
+        if !folder_path.is_empty() {
+            path.extend_from_slice(folder_path);
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let made = self.make(folder.as_fd(), name, &path, entry, tar);
+        self.path = path;
+        made
+    }
+
+    fn make<R: BufRead>(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        entry: &Entry,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), Error> {
         let mut device = None;
         match entry.kind {
-            Kind::HardLink => return self.hard_link(parent, name, &path, entry),
-            Kind::Directory => return self.directory(parent, name, &path, entry),
-            Kind::File => return self.file(parent, name, &path, entry, tar),
-            Kind::Symlink => self.symlink(parent, name, &path, entry)?,
+            Kind::HardLink => return self.hard_link(parent, name, path, entry),
+            Kind::Directory => return self.directory(parent, name, path, entry),
+            Kind::File => return self.file(parent, name, path, entry, tar),
+            Kind::Symlink => self.symlink(parent, name, path, entry)?,
             Kind::Fifo | Kind::CharDevice | Kind::BlockDevice => {
-                self.clear(parent, name, entry.kind, &path)?;
-                device = self.special(parent, name, &path, entry)?;
+                self.clear(parent, name, entry.kind, path)?;
+                device = self.special(parent, name, path, entry)?;
             }
         }
-        self.own_and_date(parent, name, &path, entry, device)
+        self.own_and_date(parent, name, path, entry, device)
     }
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), Error> {

@@ -199,7 +199,8 @@ impl<R: Read> TarReader<R> {
 
     fn skip(&mut self) -> Result<(), Error> {
         let mut left = self.remaining + self.padding;
-        let mut buffer = [0_u8; 4096];
+        // Nearly always only the padding: a larger one would cost more to clear than it saves.
+        let mut buffer = [0_u8; BLOCK];
         while left > 0 {
             let want = buffer
                 .len()
@@ -350,8 +351,9 @@ impl<R: Read> TarReader<R> {
         let link = long_link
             .or_else(|| records.get("linkpath").map(<[u8]>::to_vec))
             .unwrap_or_else(|| header.link());
-        let (mut entry, stored) = parse(header, size, &records, path.clone(), link)
+        let (mut entry, stored) = parse(header, size, &records, &path, link)
             .map_err(|problem| self.malformed_entry(&path, &problem))?;
+        entry.path = path;
         self.begin_data(stored)?;
         if entry.kind == Kind::File {
             self.sparse(header, &pax, &mut entry)?;
@@ -361,12 +363,12 @@ impl<R: Read> TarReader<R> {
     }
 }
 
-/// A header with its extensions, and how many bytes of data follow it.
+/// A header with its extensions but without its name, and how many bytes of data follow it.
 fn parse(
     header: &Header,
     size: u64,
     records: &Records<'_>,
-    path: Vec<u8>,
+    path: &[u8],
     link: Vec<u8>,
 ) -> Result<(Entry, u64), String> {
     if path.contains(&0) {
@@ -392,7 +394,7 @@ fn parse(
     let has_data = kind == Kind::File || header.flag() == b'D';
     let entry = Entry {
         kind,
-        path,
+        path: Vec::new(),
         link,
         mode: header.mode()?,
         uid: match records.number("uid")? {
