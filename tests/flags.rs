@@ -210,13 +210,16 @@ fn a_shell_below_an_init_has_job_control(cx: &Context) {
     ];
     let mut terminal = Terminal::start(cx, args);
     terminal.expect("<0>");
-    terminal.send("sh -c 'echo st''arted; exec sleep 1000'\r");
+    // What answers is in the foreground: a shell names the job that it continues before it makes it so.
+    terminal.send("sh -c 'echo st''arted; exec cat'\r");
     terminal.expect("started\r\n");
     terminal.send("\x1a");
     terminal.expect("Stopped");
     terminal.expect("<");
     terminal.send("fg\r");
-    terminal.expect("sleep");
+    terminal.expect("exec cat");
+    terminal.send("two\r");
+    terminal.expect("two\r\ntwo\r\n");
     terminal.send("\x03");
     terminal.expect("<130>");
     terminal.send("exit 3\r");
