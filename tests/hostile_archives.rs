@@ -655,10 +655,10 @@ fn very_many_members_layers_and_entries(cx: &Context) {
     // A thousand times the same layer.
     let (_, layer) = config_and_layer();
     let image = ImageTar {
-        layers: vec![layer; 501],
+        layers: vec![layer; 1001],
         ..ImageTar::new("high:1", Vec::new(), json!({}))
     };
-    load_is_refused(cx, "layers", &image.tar(), &["501 layers", "at most 500"]);
+    load_is_refused(cx, "layers", &image.tar(), &["1001 layers", "at most 1000"]);
     let layer = (0..11).fold(Layer::new(), |l, i| l.file(&format!("f{i}"), 0o644, b""));
     let image = ImageTar::new("wide:1", layer.tar(), json!({})).tar();
     let output = cx.run_with_input(["load", "--max-entries", "10"], &image);

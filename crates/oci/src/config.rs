@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{DiffId, Platform};
 
-/// The most layers that an image can have: as many as overlayfs stacks (`OVL_MAX_STACK` of the kernel).
-pub const MAX_LAYERS: usize = 500;
+/// The most layers that an image can have: twice as many as overlayfs stacks (`OVL_MAX_STACK` of the kernel); beyond that
+/// images run as one merged folder. Builders stop at 127.
+pub const MAX_LAYERS: usize = 1000;
 
 /// Why an image config was refused.
 #[derive(Debug, thiserror::Error)]
