@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The default profile is data of our own (`syscalls.txt`, one line per system call), compared by a test with the file that Docker
-//! ships. Its program is made anew for each start: it depends on the container's capabilities, and takes about ten
-//! microseconds, so that nothing is gained by keeping it.
+//! ships. Its program is made anew for each start, for it depends on the container's capabilities.
 //!
 //! # Calls that a profile cannot know
 //! Docker's default action is `EPERM`, and a C library that gets that from a call newer than the profile gives up, where
