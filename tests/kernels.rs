@@ -65,7 +65,7 @@ fn copy_libraries(program: &Path, to: &Path) {
 }
 
 /// Says which driver is used and shows that the container's files can be changed in every way.
-const USE: &str = "set -e; M=/host/minidock; $M load -q -i /host/image.tar.gz; \
+const USE: &str = "set -e; M=/host/minidock; $M load -q -i /host/image.tar.gz >/dev/null; \
     show() { $M info -f 'driver {{.Driver}}'; $M run --rm busybox sh -c \
     'rm /etc/passwd; rm -r /home; mkdir /home; ls /home; echo changed >/home/x; cat /home/x; id -u'; }; show";
 
