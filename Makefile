@@ -55,7 +55,7 @@ bench: build
 # What is found is left in tests/fuzz/artifacts; new corpus files go where git does not see them. The compiler's own
 # instrumentation is behind a nightly flag, which RUSTC_BOOTSTRAP lets the stable one take.
 FUZZ_SECONDS ?= 300
-FUZZ_TARGETS ?= tar layers archive manifest config names
+FUZZ_TARGETS ?= gzip tar layers archive manifest config names
 fuzz:
 	@set -e; for target in $(FUZZ_TARGETS); do \
 		mkdir -p $(CARGO_TARGET_DIR)/fuzz-corpus/$$target; \

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use minidock_inflate::Gzip;
+
 use crate::Error;
 
 /// Largest zstd window that is accepted: 128 MiB, as in `zstd --long=27`.
@@ -81,64 +83,6 @@ impl<R: BufRead> Read for Decoder<R> {
             Self::None(reader) => reader.read(buffer),
             Self::Gzip(reader) => reader.read(buffer),
             Self::Zstd(reader) => reader.read(buffer),
-        }
-    }
-}
-
-/// All members of a gzip stream, one after the other. Zeros between and after them are padding, as for gzip(1); anything else
-/// is damage.
-pub struct Gzip<R> {
-    /// `None` once all is read.
-    member: Option<flate2::bufread::GzDecoder<R>>,
-}
-
-impl<R: BufRead> Gzip<R> {
-    fn new(reader: R) -> Self {
-        Self {
-            member: Some(flate2::bufread::GzDecoder::new(reader)),
-        }
-    }
-}
-
-impl<R: BufRead> Read for Gzip<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let n = member.read(buffer)?;
-            if n > 0 || buffer.is_empty() {
-                return Ok(n);
-            }
-            let Some(ended) = self.member.take() else {
-                break;
-            };
-            let mut reader = ended.into_inner();
-            match skip_zeros(&mut reader)? {
-                None => {}
-                Some(0x1f) => self.member = Some(flate2::bufread::GzDecoder::new(reader)),
-                Some(_) => {
-                    let problem = "something else than gzip follows the compressed data";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-                }
-            }
-        }
-        Ok(0)
-    }
-}
-
-/// The first byte that is not zero, which is not taken.
-fn skip_zeros(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
-    loop {
-        let buffer = match reader.fill_buf() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            buffer => buffer?,
-        };
-        if buffer.is_empty() {
-            return Ok(None);
-        }
-        let zeros = buffer.iter().take_while(|b| **b == 0).count();
-        let next = buffer.get(zeros).copied();
-        reader.consume(zeros);
-        if next.is_some() {
-            return Ok(next);
         }
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod archive;
+mod gzip;
 mod layers;
 mod seeds;
 mod tar;
@@ -20,7 +21,8 @@ pub use seeds::seeds;
 pub type Target = fn(&[u8]);
 
 /// Name and function of each target.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
+    ("gzip", gzip::decode),
     ("tar", tar::read),
     ("layers", layers::apply),
     ("archive", archive::load),

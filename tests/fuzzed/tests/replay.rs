@@ -8,6 +8,7 @@ use minidock_fuzzed::{TARGETS, Target, seeds};
 /// Mutations of each input. Those that touch the disk are fewer.
 const MUTATIONS: u64 = 400;
 const SLOW_MUTATIONS: u64 = 40;
+const GZIP_MUTATIONS: u64 = 4000;
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -76,6 +77,11 @@ fn replay(name: &str, target: Target, mutations: u64) {
 
 fn target(name: &str) -> Target {
     TARGETS.iter().find(|(n, _)| *n == name).unwrap().1
+}
+
+#[test]
+fn gzip() {
+    replay("gzip", target("gzip"), GZIP_MUTATIONS);
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! The bytes that were decoded last.
+
+use crate::Problem;
+
+/// How far back a match may reach.
+pub const REACH: usize = 32 << 10;
+/// Bytes decoded until those before the last [`REACH`] are let go.
+const FRESH: usize = 256 << 10;
+/// Longest match.
+const LONGEST: usize = 258;
+/// Room for what is written beyond the end of a match, and for literals before it.
+const SLACK: usize = LONGEST + 62;
+/// Its length is known to the compiler, as are the limits of all places that are read and written: they need no checks.
+pub const SIZE: usize = REACH + FRESH + SLACK;
+/// Up to here, there is room for a match and a few literals.
+pub const LIMIT: usize = SIZE - SLACK;
+
+/// Bytes that were decoded, and room for more.
+#[derive(Debug)]
+pub struct Window {
+    /// The bytes.
+    pub bytes: Box<[u8; SIZE]>,
+    /// Where the next one goes.
+    pub end: usize,
+}
+
+impl Window {
+    /// An empty one.
+    pub fn new() -> Self {
+        let bytes = vec![0; SIZE].into_boxed_slice();
+        let bytes = bytes.try_into().unwrap_or_else(|_| Box::new([0; SIZE]));
+        Self { bytes, end: 0 }
+    }
+
+    /// Whether there is room for a match and a few literals.
+    pub fn has_room(&self) -> bool {
+        self.end <= LIMIT
+    }
+
+    /// Makes room, if there is none, by forgetting what no match can reach.
+    pub fn make_room(&mut self) {
+        if !self.has_room() {
+            self.bytes.copy_within(self.end - REACH..self.end, 0);
+            self.end = REACH;
+        }
+    }
+
+    /// Adds a literal or two.
+    pub fn add(&mut self, entry: u32) {
+        if self.has_room() {
+            self.end = literals(&mut self.bytes, self.end, entry);
+        }
+    }
+
+    /// Repeats what was decoded `distance` bytes ago.
+    pub fn repeat(&mut self, distance: usize, length: usize) -> Result<(), Problem> {
+        let from = self.end.wrapping_sub(distance);
+        if from > LIMIT || self.end > LIMIT {
+            return Err(Problem::Distance);
+        }
+        repeat(&mut self.bytes, from, self.end, length);
+        self.end += length;
+        Ok(())
+    }
+
+    /// Adds as many bytes as there is room for, and returns their number.
+    pub fn extend(&mut self, bytes: &[u8]) -> usize {
+        let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+        let n = bytes.len().min(room.len());
+        room[..n].copy_from_slice(&bytes[..n]);
+        self.end += n;
+        n
+    }
+}
+
+/// Writes the literals of an entry, and returns where the next byte goes.
+#[inline(always)]
+pub fn literals(bytes: &mut [u8; SIZE], at: usize, entry: u32) -> usize {
+    store(bytes, at, ((entry >> 16) as u16).to_le_bytes());
+    at + ((entry >> 12) & 3) as usize
+}
+
+#[inline(always)]
+fn load<const N: usize>(bytes: &[u8; SIZE], at: usize) -> [u8; N] {
+    let mut value = [0; N];
+    if let Some(from) = bytes.get(at..at.wrapping_add(N)) {
+        value.copy_from_slice(from);
+    }
+    value
+}
+
+#[inline(always)]
+fn store<const N: usize>(bytes: &mut [u8; SIZE], at: usize, value: [u8; N]) {
+    if let Some(to) = bytes.get_mut(at..at.wrapping_add(N)) {
+        to.copy_from_slice(&value);
+    }
+}
+
+/// Copies `length` bytes, up to 258, from `from` to `to`, both up to [`LIMIT`] and a few literals, `from` below `to`, one by one as it
+/// were: what is read may have just been written. Writes up to 31 bytes more.
+#[inline(always)]
+pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) {
+    let distance = to - from;
+    if distance >= 16 {
+        store::<16>(bytes, to, load(bytes, from));
+        store::<16>(bytes, to + 16, load(bytes, from + 16));
+        let mut done = 32;
+        while done < length {
+            store::<16>(bytes, to + done, load(bytes, from + done));
+            store::<16>(bytes, to + done + 16, load(bytes, from + done + 16));
+            done += 32;
+        }
+    } else {
+        near(bytes, from, to, length);
+    }
+}
+
+/// The same for less than 16 bytes of distance.
+#[inline(always)]
+fn near(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) {
+    let distance = to - from;
+    if distance == 1 {
+        let value = [load::<1>(bytes, from)[0]; 16];
+        let mut done = 0;
+        while done < length {
+            store(bytes, to + done, value);
+            done += 16;
+        }
+    } else if distance >= 8 {
+        let mut done = 0;
+        while done < length {
+            store::<8>(bytes, to + done, load(bytes, from + done));
+            done += 8;
+        }
+    } else {
+        // The pattern in eight bytes, of which `step` are whole repetitions.
+        let mut pattern = [0; 8];
+        let seed = load::<8>(bytes, from);
+        for (i, byte) in pattern.iter_mut().enumerate() {
+            *byte = seed[i % distance.clamp(1, 8)];
+        }
+        let step = 8 - 8 % distance.clamp(1, 8);
+        let mut done = 0;
+        while done < length {
+            store(bytes, to + done, pattern);
+            done += step;
+        }
+    }
+}
