@@ -5,10 +5,21 @@ use crate::bits::Bits;
 use crate::huffman::{
     DISTANCE_BITS, DISTANCE_SIZE, ELSEWHERE, END, LITERAL, LITLEN_BITS, LITLEN_SIZE, OTHER, Tables,
 };
-use crate::window::{LIMIT, SIZE, Window, literals, repeat};
+use crate::window::{LIMIT, SIZE, Window, literal, repeat};
 
 /// Bytes that two refills look at.
 const AHEAD: usize = 16;
+
+/// So many ones; looked up sooner than calculated where the processor is not known to have BMI2.
+static MASKS: [u64; 64] = {
+    let mut masks = [0; 64];
+    let mut bits = 0;
+    while bits < 64 {
+        masks[bits] = (1 << bits) - 1;
+        bits += 1;
+    }
+    masks
+};
 
 /// Adds bytes above the bits that are there, up to 64 in all, of which 56 to 63 count: the others are added again, the
 /// same, by the next refill. Returns how many bytes are used.
@@ -25,6 +36,7 @@ fn refill(buffer: &mut u64, count: &mut u32, input: &[u8; AHEAD], at: usize) -> 
 }
 
 /// Returns whether the block has ended; else too little is left of input or room.
+#[inline(never)]
 pub fn run(
     tables: &Tables,
     bits: &mut Bits,
@@ -52,17 +64,20 @@ pub fn run(
             break false;
         }
         if entry & LITERAL != 0 {
-            end = literals(bytes, end, entry);
+            literal(bytes, end, entry);
+            end += 1;
             buffer >>= entry & 63;
             count = count.wrapping_sub(entry);
             entry = litlen[(buffer & LITLEN_MASK) as usize];
             if entry & LITERAL != 0 {
-                end = literals(bytes, end, entry);
+                literal(bytes, end, entry);
+                end += 1;
                 buffer >>= entry & 63;
                 count = count.wrapping_sub(entry);
                 entry = litlen[(buffer & LITLEN_MASK) as usize];
                 if entry & LITERAL != 0 {
-                    end = literals(bytes, end, entry);
+                    literal(bytes, end, entry);
+                    end += 1;
                     buffer >>= entry & 63;
                     count = count.wrapping_sub(entry);
                     entry = litlen[(buffer & LITLEN_MASK) as usize];
@@ -84,7 +99,8 @@ pub fn run(
                 count = count.wrapping_sub(entry);
             }
             if entry & LITERAL != 0 {
-                end = literals(bytes, end, entry);
+                literal(bytes, end, entry);
+                end += 1;
                 entry = litlen[(buffer & LITLEN_MASK) as usize];
                 rest = &rest[refill(&mut buffer, &mut count, next, 0)..];
                 continue;
@@ -96,7 +112,7 @@ pub fn run(
                 break true;
             }
         }
-        let extra = (before & ((1 << (entry & 63)) - 1)) >> (entry >> 8 & 15);
+        let extra = (before & MASKS[(entry & 63) as usize]) >> (entry >> 8 & 15);
         let length = (entry >> 16) as usize + extra as usize;
 
         entry = distances[(buffer & DISTANCE_MASK) as usize];
@@ -118,7 +134,7 @@ pub fn run(
             buffer >>= entry & 63;
             count = count.wrapping_sub(entry);
         }
-        let extra = (before & ((1 << (entry & 63)) - 1)) >> (entry >> 8 & 15);
+        let extra = (before & MASKS[(entry & 63) as usize]) >> (entry >> 8 & 15);
         let distance = (entry >> 16) as usize + extra as usize;
         // Before the copy, which takes its time.
         entry = litlen[(buffer & LITLEN_MASK) as usize];
@@ -129,7 +145,7 @@ pub fn run(
         if from > LIMIT {
             return Err(Problem::Distance);
         }
-        repeat(bytes, from, end, length.min(258));
+        repeat(bytes, from, end, length).ok_or(Problem::Distance)?;
         end += length;
     };
     count &= 63;

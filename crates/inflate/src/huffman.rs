@@ -4,14 +4,13 @@
 //! one by a second look into a part of its own. An entry holds all that follows from the code, so that nothing else has
 //! to be looked up:
 //!
-//! | bits  | literals             | length, distance         | end, unused code | rest of the code elsewhere |
+//! | bits  | literal              | length, distance         | end, unused code | rest of the code elsewhere |
 //! |-------|----------------------|--------------------------|------------------|----------------------------|
 //! | 0-5   | bits to take         | the same, with the extra | bits to take     | bits of the first look     |
 //! | 8-11  | –                    | bits of the code alone   | –                | bits of the second look    |
-//! | 12-13 | how many             | –                        | –                | –                          |
 //! | 14    | –                    | –                        | [`OTHER`]        | [`OTHER`]                  |
 //! | 15    | [`LITERAL`]          | –                        | –                | –                          |
-//! | 16-31 | the bytes            | least value              | [`END`] or 0     | where the second part is   |
+//! | 16-31 | the byte             | least value              | [`END`] or 0     | where the second part is   |
 
 use crate::Problem;
 
@@ -27,7 +26,7 @@ pub const DISTANCE_SIZE: usize = 512;
 /// Codes have up to 15 bits.
 const MAX_BITS: usize = 15;
 
-/// One byte or two.
+/// A byte.
 pub const LITERAL: u32 = 1 << 15;
 /// Neither literal, length nor distance.
 pub const OTHER: u32 = 1 << 14;
@@ -38,9 +37,6 @@ pub const END: u32 = 1 << 16;
 
 /// A code of so many bits has been added to an entry: to those to take and to those of the code.
 const PER_BIT: u32 = 0x101;
-/// One literal, to which its byte is added.
-const ONE: u32 = LITERAL | 1 << 12;
-
 /// Codes of a length: least length and extra bits, RFC 1951 section 3.2.5.
 const LENGTHS: [(u16, u8); 29] = [
     (3, 0),
@@ -79,7 +75,7 @@ const LITLEN_MEANINGS: [u32; 288] = {
     let mut meanings = [OTHER; 288];
     let mut i = 0;
     while i < 256 {
-        meanings[i] = ONE | (i as u32) << 16;
+        meanings[i] = LITERAL | (i as u32) << 16;
         i += 1;
     }
     meanings[256] = OTHER | END;
@@ -144,7 +140,6 @@ impl Tables {
         self.fixed = false;
         build(&mut self.litlen, LITLEN_BITS, litlen, &LITLEN_MEANINGS)
             .ok_or(Problem::LiteralCodes)?;
-        pair(&mut self.litlen);
         build(
             &mut self.distance,
             DISTANCE_BITS,
@@ -152,20 +147,6 @@ impl Tables {
             &DISTANCE_MEANINGS,
         )
         .ok_or(Problem::DistanceCodes)
-    }
-}
-
-/// Lets an entry stand for two literals where the codes of both are short enough for one look.
-fn pair(table: &mut [u32; LITLEN_SIZE]) {
-    // From above: the second code is found below the first, where nothing has been changed yet.
-    for i in (0..1 << LITLEN_BITS).rev() {
-        let first = table[i];
-        let bits = first & 63;
-        let second = table[i >> bits];
-        if first & second & LITERAL != 0 && bits + (second & 63) <= LITLEN_BITS {
-            let bytes = first & 0xff_0000 | (second & 0xff_0000) << 8;
-            table[i] = LITERAL | 2 << 12 | bytes | (bits + (second & 63));
-        }
     }
 }
 

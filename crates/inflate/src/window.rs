@@ -45,10 +45,11 @@ impl Window {
         }
     }
 
-    /// Adds a literal or two.
+    /// Adds the literal of an entry.
     pub fn add(&mut self, entry: u32) {
         if self.has_room() {
-            self.end = literals(&mut self.bytes, self.end, entry);
+            literal(&mut self.bytes, self.end, entry);
+            self.end += 1;
         }
     }
 
@@ -58,7 +59,7 @@ impl Window {
         if from > LIMIT || self.end > LIMIT {
             return Err(Problem::Distance);
         }
-        repeat(&mut self.bytes, from, self.end, length);
+        repeat(&mut self.bytes, from, self.end, length).ok_or(Problem::Distance)?;
         self.end += length;
         Ok(())
     }
@@ -73,77 +74,76 @@ impl Window {
     }
 }
 
-/// Writes the literals of an entry, and returns where the next byte goes.
+/// Writes the literal of an entry.
 #[inline(always)]
-pub fn literals(bytes: &mut [u8; SIZE], at: usize, entry: u32) -> usize {
-    store(bytes, at, ((entry >> 16) as u16).to_le_bytes());
-    at + ((entry >> 12) & 3) as usize
-}
-
-#[inline(always)]
-fn load<const N: usize>(bytes: &[u8; SIZE], at: usize) -> [u8; N] {
-    let mut value = [0; N];
-    if let Some(from) = bytes.get(at..at.wrapping_add(N)) {
-        value.copy_from_slice(from);
-    }
-    value
-}
-
-#[inline(always)]
-fn store<const N: usize>(bytes: &mut [u8; SIZE], at: usize, value: [u8; N]) {
-    if let Some(to) = bytes.get_mut(at..at.wrapping_add(N)) {
-        to.copy_from_slice(&value);
+pub fn literal(bytes: &mut [u8; SIZE], at: usize, entry: u32) {
+    if let Some(to) = bytes.get_mut(at) {
+        *to = (entry >> 16) as u8;
     }
 }
 
-/// Copies `length` bytes, up to 258, from `from` to `to`, both up to [`LIMIT`] and a few literals, `from` below `to`, one by one as it
-/// were: what is read may have just been written. Writes up to 31 bytes more.
 #[inline(always)]
-pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) {
+fn load<const N: usize>(bytes: &[u8; SIZE], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.wrapping_add(N))?.first_chunk().copied()
+}
+
+#[inline(always)]
+fn store<const N: usize>(bytes: &mut [u8; SIZE], at: usize, value: [u8; N]) -> Option<()> {
+    *bytes.get_mut(at..at.wrapping_add(N))?.first_chunk_mut()? = value;
+    Some(())
+}
+
+/// Copies `length` bytes, up to 258, from `from` to `to`, which is further on and up to [`LIMIT`] and a few literals, one
+/// by one as it were: what is read may have just been written. Writes up to 31 bytes more. `None` never comes.
+#[inline(always)]
+pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> Option<()> {
     let distance = to - from;
     if distance >= 16 {
-        store::<16>(bytes, to, load(bytes, from));
-        store::<16>(bytes, to + 16, load(bytes, from + 16));
+        store::<16>(bytes, to, load(bytes, from)?)?;
+        store::<16>(bytes, to + 16, load(bytes, from + 16)?)?;
         let mut done = 32;
         while done < length {
-            store::<16>(bytes, to + done, load(bytes, from + done));
-            store::<16>(bytes, to + done + 16, load(bytes, from + done + 16));
+            store::<16>(bytes, to + done, load(bytes, from + done)?)?;
+            store::<16>(bytes, to + done + 16, load(bytes, from + done + 16)?)?;
             done += 32;
-        }
-    } else {
-        near(bytes, from, to, length);
-    }
-}
-
-/// The same for less than 16 bytes of distance.
-#[inline(always)]
-fn near(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) {
-    let distance = to - from;
-    if distance == 1 {
-        let value = [load::<1>(bytes, from)[0]; 16];
-        let mut done = 0;
-        while done < length {
-            store(bytes, to + done, value);
-            done += 16;
         }
     } else if distance >= 8 {
         let mut done = 0;
         while done < length {
-            store::<8>(bytes, to + done, load(bytes, from + done));
+            store::<8>(bytes, to + done, load(bytes, from + done)?)?;
             done += 8;
         }
-    } else {
-        // The pattern in eight bytes, of which `step` are whole repetitions.
-        let mut pattern = [0; 8];
-        let seed = load::<8>(bytes, from);
-        for (i, byte) in pattern.iter_mut().enumerate() {
-            *byte = seed[i % distance.clamp(1, 8)];
+    } else if distance == 1 {
+        let value = [load::<1>(bytes, from)?[0]; 16];
+        let mut done = 0;
+        while done < length {
+            store(bytes, to + done, value)?;
+            done += 16;
         }
+    } else {
+        let seed = u64::from_le_bytes(load(bytes, from)?);
+        let pattern = (seed & ((1 << (8 * distance)) - 1)).wrapping_mul(REPEATED[distance & 7]);
         let step = 8 - 8 % distance.clamp(1, 8);
         let mut done = 0;
         while done < length {
-            store(bytes, to + done, pattern);
+            store(bytes, to + done, pattern.to_le_bytes())?;
             done += step;
         }
     }
+    Some(())
 }
+
+/// What repeats a pattern of so many bytes in eight of them when they are multiplied.
+const REPEATED: [u64; 8] = {
+    let mut factors = [0; 8];
+    let mut period = 1;
+    while period < 8 {
+        let mut at = 0;
+        while at < 8 {
+            factors[period] |= 1 << (8 * at);
+            at += period;
+        }
+        period += 1;
+    }
+    factors
+};
