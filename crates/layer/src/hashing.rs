@@ -15,7 +15,7 @@ pub enum Work {
     Stored(Bytes),
     /// Uncompressed.
     Plain(Bytes),
-    /// Stored uncompressed.
+    /// Stored uncompressed; kept already.
     Both(Bytes),
 }
 
@@ -44,9 +44,9 @@ pub fn hash(
         if let Work::Stored(bytes) | Work::Both(bytes) = &work {
             stored.update(bytes);
             blob_size += bytes.len() as u64;
-            if let Some(mut file) = keep {
-                file.write_all(bytes).map_err(Error::Blob)?;
-            }
+        }
+        if let (Work::Stored(bytes), Some(mut file)) = (&work, keep) {
+            file.write_all(bytes).map_err(Error::Blob)?;
         }
         if let Work::Both(_) = &work {
             // One digest is both.
