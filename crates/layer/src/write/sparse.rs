@@ -27,15 +27,16 @@ pub fn pieces(file: &File, size: u64, buffer: &mut [u8]) -> io::Result<Option<Ve
     let mut at = 0;
     while at < size {
         let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data.min(size) / UNIT * UNIT,
-            Err(Errno::NXIO) => break,
+            Ok(data) if data < size => data,
+            Ok(_) | Err(Errno::NXIO) => break,
             Err(_) => return Ok(None),
         };
-        let hole = match rustix::fs::seek(file, SeekFrom::Hole(data.max(at))) {
-            Ok(hole) => hole.min(size),
+        // Asked where data is: at the start of its unit there may be a hole, and this would come to no end.
+        let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
+            Ok(hole) => hole.clamp(data + 1, size),
             Err(_) => return Ok(None),
         };
-        let mut unit = data.max(at / UNIT * UNIT);
+        let mut unit = data / UNIT * UNIT;
         while unit < hole {
             let length = UNIT.min(size - unit);
             if !is_zero(file, unit, length, buffer)? {
@@ -47,7 +48,7 @@ pub fn pieces(file: &File, size: u64, buffer: &mut [u8]) -> io::Result<Option<Ve
             }
             unit += length;
         }
-        at = unit.max(hole);
+        at = unit;
     }
     let worth = size - stored >= WORTH && pieces.len() <= MAX_PIECES;
     Ok(worth.then_some(pieces))
@@ -144,5 +145,42 @@ impl Read for Piece<'_> {
         let n = self.file.read_at(&mut buffer[..want], self.at)?;
         self.at += n as u64;
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+    use super::*;
+
+    fn pieces_of(size: u64, writes: &[(u64, &[u8])]) -> Option<Vec<(u64, u64)>> {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
+        for (at, data) in writes {
+            file.write_all_at(data, *at).unwrap();
+        }
+        pieces(&file, size, &mut [1; 8 << 10]).unwrap()
+    }
+
+    #[test]
+    fn pieces_are_whole_units_wherever_the_data_begins() {
+        let unit = UNIT;
+        let big = 4 << 20;
+        for (size, writes, expected) in [
+            (big, &[(big - 1, &b"x"[..])][..], vec![(big - unit, unit)]),
+            (big, &[(unit + 5000, b"x")], vec![(unit, unit)]),
+            (big, &[(0, b"x")], vec![(0, unit)]),
+            (
+                big,
+                &[(unit - 1, b"xy"), (3 * unit - 4096, b"z")],
+                vec![(0, 3 * unit)],
+            ),
+            (big + 7, &[(big + 6, b"x")], vec![(big, 7)]),
+            (big, &[(unit, &[0; 4096])], vec![]),
+            (big, &[], vec![]),
+        ] {
+            assert_eq!(pieces_of(size, writes), Some(expected), "{writes:?}");
+        }
+        assert_eq!(pieces_of(unit, &[(0, b"x")]), None);
     }
 }
