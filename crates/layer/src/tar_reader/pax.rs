@@ -11,6 +11,8 @@ use super::header::Problem;
 
 /// Most bytes of global records, which every later entry carries.
 const MAX_GLOBAL: usize = 64 << 10;
+/// Most extended attributes in them: each is set on each later entry, so that few bytes could ask for days of work.
+const MAX_GLOBAL_XATTRS: usize = 16;
 
 /// Extended attributes: name to value.
 pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -81,8 +83,18 @@ impl Global {
                 "global extension headers of {size} bytes are more than {MAX_GLOBAL}"
             ));
         }
+        let xattrs = self.records.keys().filter(|k| is_xattr(k)).count();
+        if xattrs > MAX_GLOBAL_XATTRS {
+            return Err(format!(
+                "global extension headers with {xattrs} extended attributes are more than {MAX_GLOBAL_XATTRS}"
+            ));
+        }
         Ok(())
     }
+}
+
+fn is_xattr(key: &[u8]) -> bool {
+    key.starts_with(b"SCHILY.xattr.") || key.starts_with(b"LIBARCHIVE.xattr.")
 }
 
 /// The records that hold for one entry.
@@ -276,6 +288,14 @@ mod tests {
         global.merge(big('a')).unwrap();
         global.merge(big('a')).unwrap();
         assert!(global.merge(big('b')).unwrap_err().contains("more than"));
+        let attributes = |n: usize| Pax {
+            records: (0..n)
+                .map(|i| (format!("SCHILY.xattr.user.{i}").into_bytes(), b"1".to_vec()))
+                .collect(),
+        };
+        Global::default().merge(attributes(16)).unwrap();
+        let refused = Global::default().merge(attributes(17)).unwrap_err();
+        assert!(refused.contains("17 extended attributes"), "{refused}");
     }
 
     #[test]
