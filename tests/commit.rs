@@ -294,11 +294,16 @@ fn a_running_container_is_committed_as_it_is(cx: &Context) {
     let (mut running, stdin) = cx.start_held(cx.command(args));
     running.wait_for_stdout("ready");
     assert_eq!(diff(cx, "c1"), ["A /file"]);
-    cx.run(["commit", "c1", "live:1"]).silent_ok();
+    let refused = cx.run(["commit", "--pause", "c1", "live:1"]);
+    let text = refused.error(1);
+    assert!(text.contains("cannot pause the container c1"), "{refused}");
+    cx.run(["commit", "--no-pause", "c1", "live:1"]).silent_ok();
     cx.run(["export", "-o", "live.tar", "c1"]).silent_ok();
     assert_eq!(files(&cx.work().join("live.tar"))["file"], b"written\n");
     drop(stdin);
     running.wait().ok();
+    cx.run(["commit", "--pause=true", "c1", "ended:1"])
+        .silent_ok();
     assert_eq!(diff(cx, "c1"), ["A /file", "A /later"]);
     let shown = cx.run(["run", "--rm", "live:1", "cat", "/file"]);
     assert_eq!(shown.silent_ok(), "written\n");

@@ -30,6 +30,8 @@ enum Host {
     OtherRanges,
     /// Ranges, but newuidmap(1) is not installed.
     NoPrograms,
+    /// Ranges that a directory service knows of, not the files: getsubids(1) lists them.
+    Directory,
     /// Nothing.
     Nothing,
 }
@@ -57,13 +59,17 @@ impl World {
         let grant = |first: u32| match host {
             Host::Ranges | Host::NoPrograms => format!("tester:{first}:65536\n"),
             Host::OtherRanges => format!("tester:{}:65536\n", first + 100_000),
+            // newuidmap(1) looks at all names of the user's number, so that it grants what minidock does not find there.
+            Host::Directory => format!("alias:{first}:65536\n"),
             Host::Nothing => String::new(),
         };
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
         let files = [
             (
                 "passwd",
-                format!("{passwd}tester:x:{uid}:{uid}::/:/bin/sh\n"),
+                format!(
+                    "{passwd}tester:x:{uid}:{uid}::/:/bin/sh\nalias:x:{uid}:{uid}::/:/bin/sh\n"
+                ),
             ),
             ("subuid", grant(USERS)),
             ("subgid", grant(GROUPS)),
@@ -82,7 +88,19 @@ impl World {
             );
         }
         script += &format!("exec setpriv --reuid={uid} --regid={uid} --clear-groups \"$@\"");
-        let plain = self.cx.command(args);
+        let mut plain = self.cx.command(args);
+        if host == Host::Directory {
+            let bin = etc.join("bin");
+            fs::create_dir_all(&bin).unwrap();
+            let text = format!(
+                "#!/bin/sh\n[ \"$1\" = -g ] && shift && set -- \"$1\" {GROUPS}\n[ \"$1\" = tester ] || exit 1\n\
+                 echo \"0: tester ${{2:-{USERS}}} 65536\"\n"
+            );
+            fs::write(bin.join("getsubids"), text).unwrap();
+            fs::set_permissions(bin.join("getsubids"), PermissionsExt::from_mode(0o755)).unwrap();
+            let path = std::env::var("PATH").unwrap_or_default();
+            plain.env("PATH", format!("{}:{path}", bin.display()));
+        }
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "sh", "-c", &script, "sh"])
@@ -235,6 +253,15 @@ fn files_have_their_owners_where_ranges_are_granted() {
     let refused = cat("1000");
     assert_eq!(refused.code, Some(1), "{refused}");
     assert!(refused.stderr.contains("Permission denied"), "{refused}");
+}
+
+#[test]
+fn ranges_may_be_granted_by_a_directory_service() {
+    let Some(world) = World::new() else { return };
+    world.load(Host::Directory);
+    assert_eq!(world.id_map(), "ranges");
+    let page = world.in_layer("www/page").symlink_metadata().unwrap();
+    assert_eq!((page.uid(), page.gid()), (USERS + 32, GROUPS + 43));
 }
 
 /// The process that replaces itself after an implicit pull is in the namespace of the store already.

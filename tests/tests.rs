@@ -24,6 +24,7 @@ mod flags;
 mod hostile_archives;
 mod id_maps;
 mod images;
+mod import_url;
 mod info;
 mod inspect;
 mod isolation;

@@ -174,6 +174,9 @@ pub enum Error {
     /// The config of a new image would be refused when it is used.
     #[error("the image would not be usable")]
     NewConfig(#[source] minidock_oci::ConfigError),
+    /// A container that runs was to be paused.
+    #[error("cannot pause the container {0} while it is committed")]
+    CannotPause(String),
     /// What is to be imported is no tar.
     #[error("cannot import the archive")]
     Import(#[source] minidock_layer::Error),
@@ -267,6 +270,10 @@ impl Error {
             Self::Import(minidock_layer::Error::UnsupportedCompression(with)) => Some(format!(
                 "unpack it first: `{with} -dc FILE | minidock import -`"
             )),
+            Self::Import(minidock_layer::Error::Read(e)) => e
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<minidock_pull::Error>())
+                .and_then(minidock_pull::Error::hint),
             Self::Import(e) => e.hint(),
             Self::Storage { driver, .. } => Some(match driver {
                 Driver::Overlay => "leave --storage-driver out and what works is taken; overlays of ordinary users need Linux 5.11 and a store on a local file system (--root)".into(),
@@ -309,6 +316,7 @@ impl Error {
             Self::SeveralNames(_) => {
                 Some("remove it by name, or all its names with `minidock rmi -f`".into())
             }
+            Self::CannotPause(_) => Some("commit it without --pause, or once it has ended: pausing takes a control group, which minidock has not".into()),
             Self::ContainerRunning(id) => Some(format!("end and remove it: `minidock rm -f {id}`")),
             _ => None,
         }

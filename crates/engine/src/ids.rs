@@ -9,6 +9,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use minidock_run::{MapWriters, RangeMaps};
@@ -148,19 +149,46 @@ impl Ids {
             &read("/etc/passwd"),
             self.surroundings.login.as_deref(),
         );
-        let granted = |path: &str| match subids::grants(&read(path), &names) {
-            grants if grants.is_empty() => {
-                Err(format!("{path} grants nothing to {}", names.join(" or ")))
+        let granted = |path: &str, flags: &[&str]| {
+            let mut grants = subids::grants(&read(path), &names);
+            if grants.is_empty() {
+                grants = self.listed(flags, &names);
             }
-            grants => Ok(grants),
+            if grants.is_empty() {
+                return Err(format!("{path} grants nothing to {}", names.join(" or ")));
+            }
+            Ok(grants)
         };
         let mapping = IdMapping {
             map: IdMap::Ranges,
-            uids: subids::extents(uid, &granted("/etc/subuid")?),
-            gids: subids::extents(gid, &granted("/etc/subgid")?),
+            uids: subids::extents(uid, &granted("/etc/subuid", &[])?),
+            gids: subids::extents(gid, &granted("/etc/subgid", &["-g"])?),
         };
         minidock_run::try_ranges(&maps(&mapping), &self.writers()?).map_err(|e| e.to_string())?;
         Ok(mapping)
+    }
+
+    /// The ranges that a directory service grants (`subid` in nsswitch.conf(5)), as getsubids(1) lists them where it is
+    /// installed. What it cannot tell is not granted.
+    fn listed(&self, flags: &[&str], names: &[String]) -> Vec<subids::Grant> {
+        let Some(program) = minidock_run::find_program("getsubids", &self.surroundings.search)
+        else {
+            return Vec::new();
+        };
+        let list = |name: &String| {
+            let output = Command::new(&program)
+                .args(flags)
+                .arg(name)
+                .env_clear()
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .output()
+                .ok()?;
+            let grants = subids::listed(&String::from_utf8_lossy(&output.stdout));
+            (output.status.success() && !grants.is_empty()).then_some(grants)
+        };
+        // It wants names; the number is the last resort.
+        names.iter().rev().find_map(list).unwrap_or_default()
     }
 
     fn writers(&self) -> Result<MapWriters, String> {

@@ -34,6 +34,8 @@ pub struct Labelling {
 pub struct CommitRequest {
     /// Name or id.
     pub container: String,
+    /// The container must not write meanwhile.
+    pub pause: bool,
     /// Who made it.
     pub author: String,
     /// Name, changes, remark, time.
@@ -73,6 +75,9 @@ impl Engine {
         // Before any work: what is wrong on the command line is told at once.
         dockerfile::apply(&mut Map::new(), &labelling.changes)?;
         let view = self.view(&request.container)?;
+        if request.pause && view.state.is_alive() {
+            return Err(Error::CannotPause(view.state.name.clone()));
+        }
         let writer = self.store.writer()?;
         let image_id = view
             .state
@@ -238,7 +243,7 @@ impl Engine {
         self.enter()?;
         let writer = self.store.writer()?;
         let path = writer.temporary();
-        let (seen, magic) = set_down(archive, &path)?;
+        let (seen, magic) = set_down(archive, &path, &writer)?;
         writer.put_file(&path, &seen.blob)?;
         unpack(
             &writer,
@@ -346,6 +351,7 @@ fn unpack(
 fn set_down(
     archive: impl Read + Send,
     path: &std::path::Path,
+    writer: &Writer,
 ) -> Result<(Identified, [u8; 4]), Error> {
     let failed = |source| {
         Error::Store(StoreError::Io {
@@ -358,23 +364,41 @@ fn set_down(
     let copy = Copying {
         from: BufReader::with_capacity(256 << 10, archive),
         to: &file,
+        writer,
+        until: 0,
     };
-    let seen = minidock_layer::identify(copy, &Expect::default()).map_err(Error::Import)?;
+    // Whoever sends without end meets the disk's bound, not its end.
+    let seen = minidock_layer::identify(copy, &Expect::default()).map_err(|e| {
+        match writer.check_space() {
+            Err(full) => full.into(),
+            Ok(()) => Error::Import(e),
+        }
+    })?;
     let mut magic = [0; 4];
     let n = rustix::io::pread(file.as_fd(), &mut magic, 0).map_err(|e| failed(e.into()))?;
     magic[n..].fill(0);
     Ok((seen, magic))
 }
 
+/// Bytes between two looks at the space that is left.
+const INTERVAL: usize = 16 << 20;
+
 struct Copying<'a, R> {
     from: R,
     to: &'a File,
+    writer: &'a Writer,
+    until: usize,
 }
 
 impl<R: Read> Read for Copying<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         use std::io::Write;
+        if self.until == 0 {
+            self.writer.check_space().map_err(std::io::Error::other)?;
+            self.until = INTERVAL;
+        }
         let n = self.from.read(buffer)?;
+        self.until = self.until.saturating_sub(n);
         self.to.write_all(&buffer[..n])?;
         Ok(n)
     }

@@ -18,6 +18,19 @@ pub fn grants(text: &str, names: &[String]) -> Vec<Grant> {
         .collect()
 }
 
+/// The grants in what `getsubids` prints: `INDEX: OWNER FIRST COUNT`, one a line.
+pub fn listed(text: &str) -> Vec<Grant> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            fields.next()?.strip_suffix(':')?.parse::<u32>().ok()?;
+            fields.next()?;
+            let grant = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            fields.next().is_none().then_some(grant)
+        })
+        .collect()
+}
+
 /// The names that a user's lines may bear: his number, his name in the text of `/etc/passwd`, and the one he logged in as,
 /// for a user whom only a directory service knows. (newuidmap(1) has the last word on whose a range is.)
 pub fn names(uid: u32, passwd: &str, login: Option<&str>) -> Vec<String> {
@@ -74,6 +87,14 @@ mod tests {
         assert_eq!(grants(text, &ann), [(100_000, 65_536), (500_000, 10)]);
         assert_eq!(names(7, passwd, Some("carl")), ["7", "carl"]);
         assert_eq!(names(7, passwd, None), ["7"]);
+    }
+
+    #[test]
+    fn what_getsubids_lists_are_grants() {
+        let text =
+            "0: ann 100000 65536\n1: ann 300000 10\nError\n2: ann x 1\n: a 1 2\n3: a 1 2 3\n";
+        assert_eq!(listed(text), [(100_000, 65_536), (300_000, 10)]);
+        assert_eq!(listed(""), []);
     }
 
     #[test]

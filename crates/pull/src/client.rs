@@ -20,8 +20,29 @@ pub fn client(
     local: bool,
     insecure: bool,
 ) -> Result<Client, Error> {
+    build(options, host, local, insecure, insecure)
+}
+
+/// The client for a file from the web, `plain` where the user himself wrote `http://`: nothing is lost by being sent on to
+/// another such address.
+pub fn web_client(
+    options: &PullOptions,
+    host: &str,
+    local: bool,
+    plain: bool,
+) -> Result<Client, Error> {
+    build(options, host, local, false, plain)
+}
+
+fn build(
+    options: &PullOptions,
+    host: &str,
+    local: bool,
+    insecure: bool,
+    plain: bool,
+) -> Result<Client, Error> {
     let policy = redirect::Policy::custom(move |attempt| {
-        match may_follow(attempt.previous(), attempt.url(), insecure) {
+        match may_follow(attempt.previous(), attempt.url(), plain) {
             Ok(()) => attempt.follow(),
             Err(why) => attempt.error(why),
         }
@@ -40,13 +61,13 @@ pub fn client(
 }
 
 /// Whether a redirect may be followed. `Authorization` does not go along to another host in any case.
-fn may_follow(previous: &[Url], next: &Url, insecure: bool) -> Result<(), &'static str> {
+fn may_follow(previous: &[Url], next: &Url, plain: bool) -> Result<(), &'static str> {
     if previous.len() > MAX_REDIRECTS {
         return Err("too many redirects");
     }
     let from_https = previous.last().is_some_and(|url| url.scheme() == "https");
     let to_loopback = next.host_str().is_some_and(is_loopback);
-    if next.scheme() != "https" && (from_https || !(to_loopback || insecure)) {
+    if next.scheme() != "https" && (from_https || !(to_loopback || plain)) {
         return Err("a redirect to an address without TLS");
     }
     Ok(())

@@ -35,6 +35,32 @@ pub enum Error {
         /// Why it failed.
         source: TransportCause,
     },
+    /// An address that is none, or of another protocol.
+    #[error("cannot fetch {address}: {problem}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file of the web's that could not be had.
+    #[error("cannot fetch {address}")]
+    Web {
+        /// Where it should be.
+        address: String,
+        /// In which way it failed.
+        kind: TransportKind,
+        /// Why it failed.
+        source: TransportCause,
+    },
+    /// An answer of the web's that is no success.
+    #[error("cannot fetch {address}: the server answered {}", status_line(*status))]
+    WebStatus {
+        /// What was asked for.
+        address: String,
+        /// The answer.
+        status: u16,
+    },
     /// The image does not exist, or not for us.
     #[error(
         "pull access denied for {image}: the repository does not exist, or {}{}",
@@ -232,12 +258,14 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { kind, .. } => {
+            Self::Transport { kind, .. } | Self::Web { kind, .. } => {
                 matches!(kind, TransportKind::Connect | TransportKind::Broken)
             }
             Self::RateLimited { .. } => true,
             // 501 Not Implemented and 505 stay so.
-            Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=504 | 506..=599),
+            Self::Status { status, .. } | Self::WebStatus { status, .. } => {
+                matches!(status, 408 | 500 | 502..=504 | 506..=599)
+            }
             _ => false,
         }
     }
@@ -282,6 +310,8 @@ impl Error {
             } else {
                 format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)")
             }),
+            Self::Web { kind: TransportKind::Certificate, .. } => Some("if the server's certificate is signed by a private authority, name it with SSL_CERT_FILE".into()),
+            Self::Web { kind: TransportKind::Connect, .. } => Some("check the address, and that this machine reaches it (proxy: HTTPS_PROXY, HTTP_PROXY)".into()),
             Self::Denied { registry, account: None, .. } => Some(format!("check the spelling, or log in: minidock login{}", login_argument(registry))),
             Self::Denied { registry, .. } => Some(format!("check the spelling, or log in with another account: minidock login{}", login_argument(registry))),
             Self::NotInStore(_) => Some("see `minidock images`; another image gets a name with `minidock tag`".into()),

@@ -20,6 +20,7 @@
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
 //! | `registries` | mirrors, prefixes, blocked and insecure registries |
 //! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
+//! | `web` | a file from the web, for `import` |
 //! | [`archive`] | the same from a file: `docker save`, OCI layouts |
 //!
 //! # Why `reqwest` and not a registry client crate
@@ -29,7 +30,7 @@
 //! each of these would need the request made again by other means.
 //!
 //! # What is never done
-//! No plain HTTP except to the loopback interface (where TLS is tried if HTTP is not understood) and to registries that
+//! No plain HTTP except where the user wrote `http://` himself, to the loopback interface (where TLS is tried if HTTP is not understood) and to registries that
 //! `registries.conf` calls insecure, no `Authorization` to
 //! another host than the one that asked for it, no redirect from HTTPS to HTTP, no body read beyond its descriptor's size
 //! or, where there is none, [`minidock_oci::MAX_MANIFEST_SIZE`], no waiting for a body that only drips.
@@ -50,6 +51,7 @@ mod registries;
 mod remote;
 mod retry;
 mod upload;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +67,7 @@ pub use push::{Pushed, push};
 pub use registries::{Endpoint, Registries};
 pub use remote::{RemoteImage, remote_document, remote_image, remote_tags};
 pub use retry::RetryPolicy;
+pub use web::Download;
 
 use http::{Ask, Registry, Subject};
 use manifest::Resolved;

@@ -30,10 +30,13 @@ pub struct CommitArgs {
         hide_default_value = true
     )]
     pub message: String,
-    /// Accepted as Docker's flag; containers are not paused during commit
+    /// Refused while the container runs: it is committed without a pause
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           hide_possible_values = true, action = ArgAction::Set, value_name = "BOOL")]
     pub pause: Option<bool>,
+    /// Do not pause the container during commit (never done)
+    #[arg(long, conflicts_with = "pause")]
+    pub no_pause: bool,
     /// Compression of the new layer: gzip, zstd or none
     #[arg(long, value_name = "KIND", default_value = "gzip", value_parser = compression)]
     pub compression: Compression,
@@ -66,6 +69,7 @@ fn compression(text: &str) -> Result<Compression, String> {
 pub fn commit(place: &Place, args: CommitArgs) -> Result<u8, Failure> {
     let request = CommitRequest {
         container: args.container,
+        pause: args.pause == Some(true),
         author: args.author,
         labelling: Labelling {
             reference: args.name.as_deref().map(image_name).transpose()?,

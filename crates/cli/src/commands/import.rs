@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use clap::Args;
-use minidock_engine::{ImportRequest, Labelling};
+use minidock_engine::{Download, ImportRequest, Labelling};
 
 use super::common::{image_name, platform, print};
 use crate::failure::Failure;
@@ -28,8 +28,8 @@ pub struct ImportArgs {
         hide_env_values = true
     )]
     pub timestamp: Option<i64>,
-    /// A tar, plain or compressed with gzip or zstd; - for standard input
-    #[arg(value_name = "FILE|-")]
+    /// A tar, plain or compressed with gzip or zstd, also by its http or https address; - for standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub from: std::path::PathBuf,
     /// Name of the image
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -39,23 +39,28 @@ pub struct ImportArgs {
 /// `minidock import`.
 pub fn import(place: &Place, args: ImportArgs) -> Result<u8, Failure> {
     let text = args.from.to_string_lossy();
+    let download = if text.starts_with("http://") || text.starts_with("https://") {
+        let download = Download::new(&text, place.pull_options()?);
+        Some(download.map_err(minidock_engine::Error::from)?)
+    } else {
+        None
+    };
+    let from = download.as_ref().map_or("-", Download::address);
     let request = ImportRequest {
         platform: platform(args.platform.as_deref())?,
         labelling: Labelling {
             reference: args.name.as_deref().map(image_name).transpose()?,
             changes: args.change,
-            message: args.message.unwrap_or_else(|| "Imported from -".to_owned()),
+            message: args
+                .message
+                .unwrap_or_else(|| format!("Imported from {from}")),
             timestamp: args.timestamp,
         },
     };
-    let image_id = if text == "-" {
+    let image_id = if let Some(download) = download {
+        place.engine()?.import(download, &request)
+    } else if text == "-" {
         place.engine()?.import(std::io::stdin(), &request)
-    } else if text.starts_with("http://") || text.starts_with("https://") {
-        return Err(
-            Failure::new(format!("cannot import from the URL {text}")).hint(format!(
-                "fetch it with a program of your choice: `curl -L {text} | minidock import -`"
-            )),
-        );
     } else {
         let failed = |e| Failure::new(format!("cannot open {text}")).caused_by(e);
         let file = File::open(&args.from).map_err(failed)?;

@@ -150,7 +150,6 @@ impl Read for Piece<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
     use super::*;
 
     fn pieces_of(size: u64, writes: &[(u64, &[u8])]) -> Option<Vec<(u64, u64)>> {
