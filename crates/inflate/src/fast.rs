@@ -140,9 +140,9 @@ pub fn run(
         entry = litlen[(buffer & LITLEN_MASK) as usize];
         let used = used + refill(&mut buffer, &mut count, next, used);
         rest = &rest[used..];
-        // Below zero is far above the limit.
+        // Below zero is far above the limit; two literals may have come after `end` was below it.
         let from = end.wrapping_sub(distance);
-        if from > LIMIT {
+        if from > LIMIT + 2 {
             return Err(Problem::Distance);
         }
         repeat(bytes, from, end, length).ok_or(Problem::Distance)?;

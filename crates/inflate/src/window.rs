@@ -5,7 +5,7 @@ use crate::Problem;
 /// How far back a match may reach.
 pub const REACH: usize = 32 << 10;
 /// Bytes decoded until those before the last [`REACH`] are let go.
-const FRESH: usize = 256 << 10;
+const FRESH: usize = 128 << 10;
 /// Longest match.
 const LONGEST: usize = 258;
 /// Room for what is written beyond the end of a match, and for literals before it.
@@ -97,25 +97,41 @@ fn store<const N: usize>(bytes: &mut [u8; SIZE], at: usize, value: [u8; N]) -> O
 /// by one as it were: what is read may have just been written. Writes up to 31 bytes more. `None` never comes.
 #[inline(always)]
 pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> Option<()> {
+    if to - from < 16 {
+        return near(bytes, from, to, length);
+    }
+    store::<16>(bytes, to, load(bytes, from)?)?;
+    store::<16>(bytes, to + 16, load(bytes, from + 16)?)?;
+    if length > 32 {
+        return far(bytes, from + 32, to + 32, length - 32);
+    }
+    Some(())
+}
+
+/// The same for longer matches, at least 16 bytes away.
+#[inline(never)]
+fn far(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> Option<()> {
+    let mut done = 0;
+    while done < length {
+        store::<16>(bytes, to + done, load(bytes, from + done)?)?;
+        store::<16>(bytes, to + done + 16, load(bytes, from + done + 16)?)?;
+        done += 32;
+    }
+    Some(())
+}
+
+/// The same for less than 16 bytes of distance.
+#[inline(never)]
+fn near(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> Option<()> {
     let distance = to - from;
-    if distance >= 16 {
-        store::<16>(bytes, to, load(bytes, from)?)?;
-        store::<16>(bytes, to + 16, load(bytes, from + 16)?)?;
-        let mut done = 32;
-        while done < length {
-            store::<16>(bytes, to + done, load(bytes, from + done)?)?;
-            store::<16>(bytes, to + done + 16, load(bytes, from + done + 16)?)?;
-            done += 32;
-        }
-    } else if distance >= 8 {
-        let mut done = 0;
+    let mut done = 0;
+    if distance >= 8 {
         while done < length {
             store::<8>(bytes, to + done, load(bytes, from + done)?)?;
             done += 8;
         }
     } else if distance == 1 {
         let value = [load::<1>(bytes, from)?[0]; 16];
-        let mut done = 0;
         while done < length {
             store(bytes, to + done, value)?;
             done += 16;
@@ -124,7 +140,6 @@ pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> 
         let seed = u64::from_le_bytes(load(bytes, from)?);
         let pattern = (seed & ((1 << (8 * distance)) - 1)).wrapping_mul(REPEATED[distance & 7]);
         let step = 8 - 8 % distance.clamp(1, 8);
-        let mut done = 0;
         while done < length {
             store(bytes, to + done, pattern.to_le_bytes())?;
             done += step;

@@ -351,3 +351,36 @@ fn fixed_codes_that_mean_nothing() {
         }
     }
 }
+
+/// Where the buffer's end comes after none, one, two or three literals, and a match follows.
+#[test]
+fn literals_and_near_matches_at_any_place() {
+    let random = &mut Random(9);
+    let fixed: Vec<u8> = [(144, 8), (112, 9), (24, 7), (8, 8)]
+        .iter()
+        .flat_map(|(count, length)| vec![*length; *count])
+        .collect();
+    let (mut writer, mut plain) = (Writer::default(), b"0123456789abcdef".to_vec());
+    writer.bits(1, 1);
+    writer.bits(1, 2);
+    plain
+        .iter()
+        .for_each(|b| writer.code(&fixed, usize::from(*b)));
+    while plain.len() < 12_000_000 {
+        for _ in 0..random.below(4) {
+            let byte = random.below(100) as u8;
+            writer.code(&fixed, usize::from(byte));
+            plain.push(byte);
+        }
+        let length = random.below(8);
+        writer.code(&fixed, 257 + length);
+        let distance = random.below(4);
+        writer.code(&[5; 32], distance);
+        for _ in 0..3 + length {
+            plain.push(plain[plain.len() - 1 - distance]);
+        }
+    }
+    writer.code(&fixed, 256);
+    let read = ours(&wrapped(&writer.bytes, &plain));
+    assert!(read == Ok(plain), "{:?}", read.map(|r| r.len()));
+}
