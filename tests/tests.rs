@@ -32,6 +32,7 @@ mod kernels;
 mod load;
 mod login;
 mod nested;
+mod odd_layers;
 mod prune;
 mod pull;
 mod push;

@@ -6,7 +6,6 @@
 //! when nothing is different.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -267,16 +266,5 @@ fn same_content(a: &Node, b: &Node) -> Result<bool, Error> {
         path: String::from_utf8_lossy(&a.path).into_owned(),
         source,
     };
-    let (mut a, mut b) = (a.open()?, b.open()?);
-    let (mut left, mut right) = (vec![0; 128 << 10], vec![0; 128 << 10]);
-    loop {
-        let n = crate::decode::read_full(&mut a, &mut left).map_err(failed)?;
-        let m = crate::decode::read_full(&mut b.by_ref(), &mut right).map_err(failed)?;
-        if left[..n] != right[..m] {
-            return Ok(false);
-        }
-        if n == 0 {
-            return Ok(true);
-        }
-    }
+    crate::content::same(&a.open()?, &b.open()?, a.size).map_err(failed)
 }

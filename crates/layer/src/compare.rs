@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::Error;
 use crate::walk::stat;
 use crate::whiteout::is_whiteout;
+use crate::{Error, content};
 
 const TIME: &str = "has another time";
-const BUFFER: usize = 128 << 10;
 /// The kernel's limit for names and for values (xattr(7)).
 const XATTR: usize = 64 << 10;
 
@@ -139,7 +137,7 @@ impl Comparison<'_> {
         } else if kind == FileType::RegularFile && is.st_size != should.st_size {
             Some("has another size")
         } else if kind == FileType::RegularFile || kind == FileType::Directory {
-            self.opened(have, want, name, kind)
+            self.opened(have, want, name, &should)
                 .map_err(Error::file("read", &path))?
         } else {
             None
@@ -159,8 +157,9 @@ impl Comparison<'_> {
         have: BorrowedFd<'_>,
         want: BorrowedFd<'_>,
         name: &[u8],
-        kind: FileType,
+        should: &Stat,
     ) -> Result<Option<&'static str>, Errno> {
+        let kind = FileType::from_raw_mode(should.st_mode);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = |at| rustix::fs::openat(at, name, flags, Mode::empty());
         let (have, want) = match (open(have), open(want)) {
@@ -174,7 +173,11 @@ impl Comparison<'_> {
         if attributes(have.as_fd())? != attributes(want.as_fd())? {
             return Ok(Some("has other extended attributes"));
         }
-        if kind == FileType::RegularFile && !same_content(have, want)? {
+        let size = u64::try_from(should.st_size).unwrap_or(0);
+        let failed = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        if kind == FileType::RegularFile
+            && !content::same(&File::from(have), &File::from(want), size).map_err(failed)?
+        {
             return Ok(Some("has other content"));
         }
         Ok(None)
@@ -244,35 +247,6 @@ fn attributes(file: BorrowedFd<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno>
         found.insert(name.to_vec(), value);
     }
     Ok(found)
-}
-
-fn same_content(have: OwnedFd, want: OwnedFd) -> Result<bool, Errno> {
-    let (mut have, mut want) = (File::from(have), File::from(want));
-    let (mut left, mut right) = (vec![0; BUFFER], vec![0; BUFFER]);
-    let failed = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
-    loop {
-        let n = read_full(&mut have, &mut left).map_err(failed)?;
-        let m = read_full(&mut want, &mut right).map_err(failed)?;
-        if left[..n] != right[..m] {
-            return Ok(false);
-        }
-        if n == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-fn read_full(from: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

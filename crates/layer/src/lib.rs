@@ -20,6 +20,7 @@ mod buffers;
 pub mod change;
 mod compare;
 mod complete;
+mod content;
 mod decode;
 mod error;
 mod extract;

@@ -209,10 +209,12 @@ fn set_folder(
         AtFlags::SYMLINK_NOFOLLOW,
     )
     .map_err(Error::file("set the time of", path))?;
+    // The store itself has to look into a layer's root folder, whatever the layer says of it.
+    let least = if path.is_empty() { 0o500 } else { 0 };
     rustix::fs::chmodat(
         parent,
         name,
-        Mode::from_raw_mode(attributes.mode),
+        Mode::from_raw_mode(attributes.mode | least),
         AtFlags::empty(),
     )
     .map_err(Error::file("change the mode of", path))
