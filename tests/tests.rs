@@ -34,6 +34,7 @@ mod login;
 mod nested;
 mod odd_layers;
 mod prune;
+mod ps;
 mod pull;
 mod push;
 mod readme;

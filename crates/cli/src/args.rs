@@ -12,12 +12,17 @@ use crate::commands::Verb;
 #[command(
     name = "minidock",
     version,
+    disable_version_flag = true,
     args_override_self = true,
     max_term_width = 100,
     disable_help_subcommand = true,
     after_help = "Run 'minidock COMMAND --help' for more information on a command."
 )]
 pub struct Cli {
+    /// Print version information and quit
+    #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
+    pub version: Option<bool>,
+
     #[command(flatten)]
     pub global: Global,
 

@@ -27,6 +27,7 @@ mod rmi;
 mod run;
 mod save;
 mod tag;
+mod version;
 mod volume;
 
 use clap::Subcommand;
@@ -122,6 +123,8 @@ verbs! {
     Save(save::SaveArgs) => save::save,
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(tag::TagArgs) => tag::tag,
+    /// Show the version information
+    Version(version::VersionArgs) => version::version,
 }
 
 verbs! {
