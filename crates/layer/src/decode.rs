@@ -17,6 +17,11 @@ pub fn is_compressed(start: &[u8]) -> bool {
     !matches!(kind(start), Ok(Kind::None))
 }
 
+/// Whether it is what takes longest to decompress.
+pub fn is_gzip(start: &[u8]) -> bool {
+    matches!(kind(start), Ok(Kind::Gzip))
+}
+
 /// How something is compressed.
 enum Kind {
     None,

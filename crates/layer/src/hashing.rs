@@ -11,8 +11,10 @@ use crate::{Error, Expect};
 
 /// Some bytes of a layer, in their order.
 pub enum Work {
-    /// As stored.
+    /// As stored; kept already.
     Stored(Bytes),
+    /// As stored; to be kept, if the blob is.
+    ToKeep(Bytes),
     /// Uncompressed.
     Plain(Bytes),
     /// Stored uncompressed; kept already.
@@ -41,11 +43,11 @@ pub fn hash(
     let (mut blob_size, mut tar_size) = (0, 0);
     let mut same = false;
     for work in work {
-        if let Work::Stored(bytes) | Work::Both(bytes) = &work {
+        if let Work::Stored(bytes) | Work::ToKeep(bytes) | Work::Both(bytes) = &work {
             stored.update(bytes);
             blob_size += bytes.len() as u64;
         }
-        if let (Work::Stored(bytes), Some(mut file)) = (&work, keep) {
+        if let (Work::ToKeep(bytes), Some(mut file)) = (&work, keep) {
             file.write_all(bytes).map_err(Error::Blob)?;
         }
         if let Work::Both(_) = &work {
