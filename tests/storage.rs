@@ -11,6 +11,7 @@ use crate::support::{Caller, Context, ImageTar, Layer, scenarios, skip};
 
 scenarios!(
     every_driver_makes_the_same_container,
+    flat_images_count_in_the_disk_usage,
     containers_share_no_file_with_their_image,
     what_works_is_tried_once_and_again_on_another_kernel,
     a_driver_that_cannot_work_is_an_error_with_the_remedy,
@@ -133,6 +134,31 @@ fn every_driver_makes_the_same_container(cx: &Context) {
     );
     cx.run(["rmi", "base:1"]).ok();
     cx.assert_store_empty();
+}
+
+fn flat_images_count_in_the_disk_usage(cx: &Context) {
+    let many = (0..300).fold(busybox(), |layer, n| {
+        layer.file(&format!("d{n}/file"), 0o644, b"x")
+    });
+    load_layers(cx, "many:1", vec![many.tar()]);
+    let taken = || -> f64 {
+        let shown = cx.run(["system", "df", "--format", "{{.Type}} {{.Size}}"]);
+        let text = shown.silent_ok();
+        let size = text
+            .lines()
+            .find_map(|l| l.strip_prefix("Images "))
+            .unwrap();
+        size.strip_suffix("MB").unwrap().parse().unwrap()
+    };
+    let before = taken();
+    cx.run(run("flat", &["--name", "first", "many:1", "true"]))
+        .silent_ok();
+    let with_flat = taken();
+    // At least the folders are its own.
+    assert!(
+        with_flat >= before + 0.5,
+        "{before} MB, then {with_flat} MB"
+    );
 }
 
 fn containers_share_no_file_with_their_image(cx: &Context) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use minidock_oci::Digest;
-use minidock_store::{ImageRecord, Usage};
+use minidock_store::{ImageRecord, Store, Usage};
 
 use crate::containers::ContainerLine;
 use crate::images::{ImageSummary, LabelFilter, summaries};
@@ -198,6 +198,7 @@ impl Engine {
         // A container needs its layers also when its image was removed by force.
         let mut needed: BTreeSet<String> =
             lines.iter().flat_map(|l| l.state.layers.clone()).collect();
+        needed.extend(lines.iter().map(|l| Store::flat_part(&l.state.layers)));
         let mut usages = Vec::new();
         for (image, names) in &images {
             let shared = names

@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// The names in `flat/`, which only some stores have.
-    fn flat_names(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn flat_names(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.path(flat::FLAT);
         if !folder.exists() {
             return Ok(Vec::new());

@@ -2,7 +2,7 @@
 //!
 //! A layer never changes, so its size is measured once and kept in `layer.json`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use crate::fs::{Durability, list, replace_json};
-use crate::{Container, ImageRecord, Store, StoreError, Volume};
+use crate::{Container, ImageRecord, Store, StoreError, Volume, flat};
 
 /// Folders deeper than this are not measured: each level keeps a descriptor open.
 const MAX_DEPTH: usize = 256;
@@ -44,7 +44,8 @@ impl Parts {
 }
 
 impl Store {
-    /// Everything below `blobs/` and `layers/`, by its path in the store.
+    /// Everything below `blobs/`, `layers/` and `flat/`, by its path in the store. Of flat images only what is not the
+    /// layers' as well.
     ///
     /// # Errors
     /// When a folder cannot be listed.
@@ -62,6 +63,11 @@ impl Store {
                 let size = self.layer_disk_size(&self.path(&name));
                 parts.insert(name, size);
             }
+        }
+        for name in self.flat_names()? {
+            let name = format!("{}/{name}", flat::FLAT);
+            let size = measure_own(&self.path(&name));
+            parts.insert(name, size);
         }
         Ok(Parts(parts))
     }
@@ -82,8 +88,16 @@ impl Store {
         let layers = self
             .image_config(&record.image_id)
             .and_then(|config| self.image_layers(&record.image_id, &config));
-        names.extend(layers.into_iter().flat_map(|l| l.folders));
+        if let Ok(layers) = layers {
+            names.insert(Self::flat_part(&layers.folders));
+            names.extend(layers.folders);
+        }
         names
+    }
+
+    /// The name in [`Store::parts`] that a flat image of these layers has, if there is one.
+    pub fn flat_part(layers: &[String]) -> String {
+        format!("{}/{}", flat::FLAT, flat::name(layers))
     }
 
     /// What a volume holds.
@@ -138,6 +152,59 @@ fn measure(path: &Path) -> Usage {
         }
     }
     usage
+}
+
+/// What only this folder holds, in bytes on the disk: a file with further names elsewhere is somebody else's.
+fn measure_own(path: &Path) -> u64 {
+    let mut seen = HashMap::new();
+    if let Ok(folder) = crate::layers::open_dir(path) {
+        names_within(folder.as_fd(), 0, &mut seen);
+    }
+    let foreign = seen.values().filter(|file| file.within < file.links);
+    let foreign: u64 = foreign.map(|file| file.disk).sum();
+    measure(path).disk.saturating_sub(foreign)
+}
+
+/// A file of several names.
+struct Linked {
+    within: u128,
+    links: u128,
+    disk: u64,
+}
+
+/// How many bits a number of links has depends on the machine.
+fn wide(links: impl Into<u128>) -> u128 {
+    links.into()
+}
+
+fn names_within(folder: BorrowedFd<'_>, depth: usize, seen: &mut HashMap<(u64, u64), Linked>) {
+    let Ok(mut entries) = Dir::read_from(folder) else {
+        return;
+    };
+    while let Some(Ok(entry)) = entries.read() {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            if stat.st_nlink > 1 {
+                let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+                let file = seen.entry((stat.st_dev, stat.st_ino)).or_insert(Linked {
+                    within: 0,
+                    links: wide(stat.st_nlink),
+                    disk: blocks.saturating_mul(BLOCK),
+                });
+                file.within += 1;
+            }
+        } else if depth < MAX_DEPTH
+            && let Ok(inner) = open(folder, name)
+        {
+            names_within(inner.as_fd(), depth + 1, seen);
+        }
+    }
 }
 
 fn add(usage: &mut Usage, stat: &rustix::fs::Stat) {
@@ -204,5 +271,10 @@ mod tests {
         assert_eq!(usage.content, 10_003 + (1 << 40));
         assert!((10_003..1_000_000).contains(&usage.disk), "{usage:?}");
         assert_eq!(measure(&dir.path().join("nosuch")), Usage::default());
+        // All names within: its own. One elsewhere: not.
+        assert_eq!(measure_own(&dir.path().join("t")), usage.disk);
+        std::fs::hard_link(path("small"), dir.path().join("elsewhere")).unwrap();
+        let own = measure_own(&dir.path().join("t"));
+        assert!(own < usage.disk, "{own} of {usage:?}");
     }
 }
