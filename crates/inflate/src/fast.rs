@@ -5,7 +5,7 @@ use crate::bits::Bits;
 use crate::huffman::{
     DISTANCE_BITS, DISTANCE_SIZE, ELSEWHERE, END, LITERAL, LITLEN_BITS, LITLEN_SIZE, OTHER, Tables,
 };
-use crate::window::{LIMIT, SIZE, Window, literal, repeat};
+use crate::window::{LIMIT, LITERALS, SIZE, Window, literal, repeat};
 
 /// Bytes that two refills look at.
 const AHEAD: usize = 16;
@@ -140,9 +140,9 @@ pub fn run(
         entry = litlen[(buffer & LITLEN_MASK) as usize];
         let used = used + refill(&mut buffer, &mut count, next, used);
         rest = &rest[used..];
-        // Below zero is far above the limit; two literals may have come after `end` was below it.
+        // Below zero is far above the limit.
         let from = end.wrapping_sub(distance);
-        if from > LIMIT + 2 {
+        if from > LIMIT + LITERALS {
             return Err(Problem::Distance);
         }
         repeat(bytes, from, end, length).ok_or(Problem::Distance)?;

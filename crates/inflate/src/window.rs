@@ -8,11 +8,14 @@ pub const REACH: usize = 32 << 10;
 const FRESH: usize = 128 << 10;
 /// Longest match.
 const LONGEST: usize = 258;
-/// Room for what is written beyond the end of a match, and for literals before it.
-const SLACK: usize = LONGEST + 62;
+/// Literals that may come before a match without another look at the limit.
+pub const LITERALS: usize = 2;
+/// What is written beyond the end of a match, at most.
+const BEYOND: usize = 31;
+const SLACK: usize = LITERALS + LONGEST + BEYOND;
 /// Its length is known to the compiler, as are the limits of all places that are read and written: they need no checks.
 pub const SIZE: usize = REACH + FRESH + SLACK;
-/// Up to here, there is room for a match and a few literals.
+/// Up to here, there is room for [`LITERALS`] and a match.
 pub const LIMIT: usize = SIZE - SLACK;
 
 /// Bytes that were decoded, and room for more.
@@ -93,7 +96,7 @@ fn store<const N: usize>(bytes: &mut [u8; SIZE], at: usize, value: [u8; N]) -> O
     Some(())
 }
 
-/// Copies `length` bytes, up to 258, from `from` to `to`, which is further on and up to [`LIMIT`] and a few literals, one
+/// Copies `length` bytes, up to 258, from `from` to `to`, which is further on and up to [`LIMIT`] and [`LITERALS`], one
 /// by one as it were: what is read may have just been written. Writes up to 31 bytes more. `None` never comes.
 #[inline(always)]
 pub fn repeat(bytes: &mut [u8; SIZE], from: usize, to: usize, length: usize) -> Option<()> {
