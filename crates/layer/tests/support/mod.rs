@@ -266,6 +266,10 @@ impl World {
         self.run(&tar.finish(), Limits::default()).unwrap().0
     }
 
+    pub fn unpack_foreign(&self, tar: &[u8]) -> PathBuf {
+        self.run(tar, Limits::default()).unwrap().0
+    }
+
     pub fn try_unpack(&self, tar: Tar) -> Result<(), String> {
         self.try_bytes(&tar.finish())
     }
