@@ -10,6 +10,7 @@ use crate::support::{Context, ImageTar, scenarios};
 scenarios!(
     a_root_folder_that_is_closed_closes_nothing,
     a_file_of_holes_takes_no_time,
+    capabilities_of_files_go_where_the_files_go,
 );
 
 fn add(tar: &mut tar::Builder<Vec<u8>>, kind: EntryType, path: &str, mode: u32, content: &[u8]) {
@@ -71,4 +72,39 @@ fn a_file_of_holes_takes_no_time(cx: &Context) {
     assert!(written < 10 << 20, "{written} bytes are no sparse file");
     cx.run(["import", "out.tar", "odd:2"]).silent_ok();
     cx.run(["system", "check"]).silent_ok();
+}
+
+/// Whether the file system may hold it or not: what the image gave comes back.
+fn capabilities_of_files_go_where_the_files_go(cx: &Context) {
+    // cap_net_bind_service+ep, version 2 (capabilities(7)).
+    let value = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let key = "SCHILY.xattr.security.capability";
+    let mut layer = tar::Builder::new(Vec::new());
+    for name in ["kept", "touched"] {
+        layer.append_pax_extensions([(key, &value[..])]).unwrap();
+        add(&mut layer, EntryType::Regular, name, 0o755, b"program");
+    }
+    load(cx, layer);
+    let script = ["run", "--name", "c1", "odd:1", "chmod", "700", "/touched"];
+    cx.run(script).silent_ok();
+    cx.run(["commit", "c1", "odd:2"]).silent_ok();
+    cx.run(["run", "--name", "c2", "odd:2", "true"]).silent_ok();
+    for container in ["c1", "c2"] {
+        cx.run(["export", "-o", "out.tar", container]).silent_ok();
+        let mut archive = tar::Archive::new(fs::File::open(cx.work().join("out.tar")).unwrap());
+        let mut found = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let Some(extensions) = entry.pax_extensions().unwrap() else {
+                continue;
+            };
+            let mut extensions = extensions.map(Result::unwrap);
+            if extensions.any(|e| e.key() == Ok(key) && e.value_bytes() == value) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        assert_eq!(found, ["kept", "touched"], "{container}");
+    }
 }
