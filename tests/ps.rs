@@ -2,7 +2,11 @@
 
 use crate::support::{Context, scenarios};
 
-scenarios!(containers_are_chosen_by_docker_s_flags, versions_are_told);
+scenarios!(
+    containers_are_chosen_by_docker_s_flags,
+    volumes_are_listed_in_a_format,
+    versions_are_told,
+);
 
 fn containers_are_chosen_by_docker_s_flags(cx: &Context) {
     cx.load_busybox();
@@ -77,6 +81,20 @@ fn containers_are_chosen_by_docker_s_flags(cx: &Context) {
         let refused = cx.run(["ps", "-f", filter]);
         assert!(refused.error(1).contains(told), "{refused}");
     }
+}
+
+fn volumes_are_listed_in_a_format(cx: &Context) {
+    cx.run(["volume", "create", "--label", "a=b", "data"])
+        .silent_ok();
+    let list = |format: &str| cx.run(["volume", "ls", "--format", format]);
+    let shown = list("{{.Name}} {{.Driver}} {{.Scope}} {{.Labels}} {{.Label \"a\"}}");
+    assert_eq!(shown.silent_ok(), "data local local a=b b\n");
+    let json: serde_json::Value = serde_json::from_str(list("json").silent_ok()).unwrap();
+    assert_eq!(json["Name"], "data");
+    assert_eq!(
+        list("table").silent_ok(),
+        "DRIVER    VOLUME NAME\nlocal     data\n"
+    );
 }
 
 fn versions_are_told(cx: &Context) {

@@ -9,6 +9,7 @@ use super::common::{each, print};
 use super::inspect::show;
 use super::prune::{confirmed, told};
 use crate::failure::Failure;
+use crate::format::{Column, List};
 use crate::place::Place;
 
 #[derive(Debug, Args)]
@@ -65,7 +66,49 @@ pub struct LsArgs {
     /// Filter: dangling=true|false, name=PART, label=KEY[=VALUE], driver=local
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub filter: Vec<String>,
+    /// Format output: 'table', 'table TEMPLATE', 'json' or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
 }
+
+const COLUMNS: [Column<VolumeLine>; 5] = [
+    Column {
+        name: "Driver",
+        header: "DRIVER",
+        value: |_| "local".to_owned(),
+    },
+    Column {
+        name: "Name",
+        header: "VOLUME NAME",
+        value: |v| v.record.name.clone(),
+    },
+    Column {
+        name: "Scope",
+        header: "SCOPE",
+        value: |_| "local".to_owned(),
+    },
+    Column {
+        name: "Mountpoint",
+        header: "MOUNTPOINT",
+        value: |v| v.mountpoint.display().to_string(),
+    },
+    Column {
+        name: "Labels",
+        header: "LABELS",
+        value: |v| {
+            let labels = v.record.labels.iter();
+            let pairs: Vec<String> = labels.map(|(k, v)| format!("{k}={v}")).collect();
+            pairs.join(",")
+        },
+    },
+];
+
+const LIST: List<'static, VolumeLine> = List {
+    columns: &COLUMNS,
+    default: &["Driver", "Name"],
+    instead: &[],
+    methods: &[("Label", |v| v.record.labels.clone())],
+};
 
 /// `minidock volume ls`.
 pub fn ls(place: &Place, args: LsArgs) -> Result<u8, Failure> {
@@ -75,7 +118,13 @@ pub fn ls(place: &Place, args: LsArgs) -> Result<u8, Failure> {
         volumes.retain(|volume| keep(volume));
     }
     let names = volumes.iter().map(|v| v.record.name.as_str());
-    let text = if args.quiet {
+    let format = args
+        .format
+        .as_deref()
+        .filter(|f| !f.is_empty() && *f != "table");
+    let text = if let Some(format) = format.filter(|_| !args.quiet) {
+        LIST.render(Some(format), &volumes)?
+    } else if args.quiet {
         names.map(|name| format!("{name}\n")).collect::<String>()
     } else {
         std::iter::once("DRIVER    VOLUME NAME\n".to_owned())
