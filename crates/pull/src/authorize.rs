@@ -140,9 +140,14 @@ impl Registry<'_> {
         found.await.as_ref()
     }
 
+    /// As whom the registry was asked, if it wanted to know and we are somebody.
+    pub fn account(&self) -> Option<&str> {
+        let credential = self.credential.get()?.as_ref()?;
+        Some(credential.account().unwrap_or("your account"))
+    }
+
     /// The refusal of what we asked for, with the account that was tried.
     pub fn denied(&self, detail: Option<String>) -> Error {
-        let account = self.credential.get().and_then(Option::as_ref);
         match &self.subject {
             Subject::Registry => Error::LoginRefused {
                 registry: self.host.clone(),
@@ -151,7 +156,7 @@ impl Registry<'_> {
             Subject::Image(reference) => Error::Denied {
                 image: reference.familiar_name(),
                 registry: self.host.clone(),
-                account: account.map(|c| c.account().unwrap_or("your account").to_owned()),
+                account: self.account().map(str::to_owned),
                 detail,
             },
         }

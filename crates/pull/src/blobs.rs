@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::http::{Ask, Registry};
 use crate::manifest::Layer;
-use crate::{Error, Event, on_thread};
+use crate::{Error, Event, foreign, on_thread};
 
 /// Chunks between the network and the file-making thread; each is at most what one read brought.
 const CHUNKS: usize = 32;
@@ -134,10 +134,12 @@ async fn stream_layer(
     loop {
         let before = done;
         let ask = ask(&layer.blob, done);
-        let response = registry
-            .send(&ask)
-            .await
-            .map_err(|e| missing(e, registry, &layer.blob))?;
+        let response = match registry.send(&ask).await {
+            Err(Error::Status { status: 404, .. }) if layer.foreign => {
+                foreign::fetch(registry, layer, done).await?
+            }
+            result => result.map_err(|e| missing(e, registry, &layer.blob))?,
+        };
         match transfer(registry, layer, &sender, response, &mut done).await {
             // The store wants no more: it has found something wrong, and says what.
             Ok(Outcome::Unwanted) => return Ok(()),

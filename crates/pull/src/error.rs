@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::rate_limit::span;
 use minidock_oci::{ConfigError, Digest};
 use minidock_store::StoreError;
 
@@ -142,16 +143,21 @@ pub enum Error {
     },
     /// Too many requests.
     #[error(
-        "the registry {registry} refuses more requests for now (429 Too Many Requests){}",
+        "the registry {registry} refuses more requests for now (429 Too Many Requests){}{}",
+        said(limit),
         said(detail)
     )]
     RateLimited {
         /// The host.
         registry: String,
+        /// What it allows whom, in words.
+        limit: Option<String>,
         /// What it says about it.
         detail: Option<String>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
+        /// Whether it does not know who we are: accounts may have more.
+        anonymous: bool,
     },
     /// An answer that is no success.
     #[error("the registry {registry} answered {} to the request for {what}{}", status_line(*status), said(detail))]
@@ -239,7 +245,9 @@ pub enum Error {
         media_type: String,
     },
     /// A layer that its registry may not hand out.
-    #[error("the layer {0} is not distributable: its registry does not serve it")]
+    #[error(
+        "the layer {0} is not distributable: its registry does not have it, and the manifest names no https address where it is"
+    )]
     NotDistributable(Digest),
     /// The config is unusable.
     #[error("the image config {digest} is not usable")]
@@ -319,10 +327,11 @@ impl Error {
             Self::Credentials(e) => e.hint(),
             Self::NotFound(image) if image.contains('@') => Some("check the digest, and that it is of this repository".into()),
             Self::NotFound(_) => Some("check the tag; without one, `latest` is asked for".into()),
-            Self::RateLimited { retry_after: Some(wait), .. } => {
-                Some(format!("try again in {} minutes, or use a mirror", wait.as_secs().div_ceil(60)))
-            }
-            Self::RateLimited { .. } => Some("wait for a while, or use a mirror".into()),
+            Self::RateLimited { registry, retry_after, anonymous, .. } => Some(format!(
+                "{}{}, or use a mirror",
+                retry_after.map_or_else(|| "wait for a while".into(), |wait| format!("try again in {}", span(wait))),
+                if *anonymous { format!(", log in, which may allow more: minidock login{}", login_argument(registry)) } else { String::new() }
+            )),
             Self::Roots(_) => Some("check SSL_CERT_FILE and SSL_CERT_DIR".into()),
             Self::Platform { offered, .. } if !offered.is_empty() => Some("choose one of them with --platform".into()),
             Self::Schema1(_) => Some("push the image again with a current tool".into()),

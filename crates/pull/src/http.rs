@@ -16,7 +16,7 @@ use crate::credentials::{Credential, Credentials};
 use crate::error::{TransportCause, TransportKind, classify};
 use crate::registries::Endpoint;
 use crate::upload::Content;
-use crate::{Error, Event, PullOptions, RetryPolicy};
+use crate::{Error, Event, PullOptions, RetryPolicy, rate_limit};
 
 /// A document has this many stall timeouts to arrive.
 const PATIENCE: u32 = 10;
@@ -35,6 +35,8 @@ pub struct Registry<'a> {
     pub subject: Subject,
     connect_timeout: Duration,
     pub stall_timeout: Duration,
+    /// For the clients of other hosts that are to be asked.
+    pub options: PullOptions,
     retry: RetryPolicy,
     events: &'a (dyn Fn(Event) + Sync),
     /// What the last challenge gave. Whoever needs one waits for the one who is getting it.
@@ -121,6 +123,7 @@ impl<'a> Registry<'a> {
             subject,
             connect_timeout: options.connect_timeout,
             stall_timeout: options.stall_timeout,
+            options: options.clone(),
             retry: options.retry,
             events,
             grant: Mutex::new(None),
@@ -342,6 +345,8 @@ impl<'a> Registry<'a> {
         let registry = self.place(Some(response.url()));
         let is_here = self.is_here(response.url());
         let retry_after = retry_after(response.headers(), SystemTime::now());
+        let account = self.account().filter(|_| is_here);
+        let limit = rate_limit::words(response.headers(), account);
         let Reason { code, message } = Reason::of(response, self.stall_timeout).await;
         let unknown = status == StatusCode::NOT_FOUND && code.as_deref() == Some("NAME_UNKNOWN");
         match status {
@@ -349,8 +354,10 @@ impl<'a> Registry<'a> {
             _ if unknown && is_here => self.denied(message),
             StatusCode::TOO_MANY_REQUESTS => Error::RateLimited {
                 registry,
+                limit,
                 detail: message,
                 retry_after,
+                anonymous: is_here && account.is_none(),
             },
             _ => Error::Status {
                 registry,

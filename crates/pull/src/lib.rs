@@ -13,11 +13,13 @@
 //! |---|---|
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
+//! | `foreign` | layers that are elsewhere than at their registry |
 //! | `remote` | looking at a repository without bringing anything |
 //! | `push`, `upload` | from the store to a repository; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
+//! | `rate_limit` | how many pulls a registry allows, in words |
 //! | `registries` | mirrors, prefixes, blocked and insecure registries |
 //! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
 //! | `web` | a file from the web, for `import` |
@@ -44,9 +46,11 @@ mod certificates;
 mod client;
 mod credentials;
 mod error;
+mod foreign;
 mod http;
 mod manifest;
 mod push;
+mod rate_limit;
 mod registries;
 mod remote;
 mod retry;

@@ -5,10 +5,11 @@ use minidock_oci::{
     ImageConfig, ImageIndex, ImageManifest, MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST, Platform,
     Reference,
 };
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, Url};
 
 use crate::Error;
+use crate::foreign;
 use crate::http::{Ask, Registry};
 
 const ACCEPT: [&str; 4] = [
@@ -37,7 +38,16 @@ pub struct Resolved {
     pub manifest: Document,
     pub config: Digest,
     pub config_size: u64,
-    blobs: Vec<(Digest, u64)>,
+    blobs: Vec<Blob>,
+}
+
+/// What the manifest says of a layer.
+#[derive(Debug)]
+struct Blob {
+    digest: Digest,
+    size: u64,
+    foreign: bool,
+    urls: Vec<Url>,
 }
 
 /// One layer to bring.
@@ -47,6 +57,10 @@ pub struct Layer {
     pub size: u64,
     pub diff_id: DiffId,
     pub chain_id: ChainId,
+    /// Whether its registry need not have it.
+    pub foreign: bool,
+    /// Where it is then.
+    pub urls: Vec<Url>,
 }
 
 impl Resolved {
@@ -67,11 +81,13 @@ impl Resolved {
             .iter()
             .zip(diff_ids)
             .zip(chain)
-            .map(|(((blob, size), diff_id), chain_id)| Layer {
-                blob: blob.clone(),
-                size: *size,
+            .map(|((blob, diff_id), chain_id)| Layer {
+                blob: blob.digest.clone(),
+                size: blob.size,
                 diff_id: diff_id.clone(),
                 chain_id,
+                foreign: blob.foreign,
+                urls: blob.urls.clone(),
             })
             .collect()
     }
@@ -241,13 +257,14 @@ pub async fn resolve(
         .iter()
         .map(|layer| {
             let (digest, size) = digest_and_size(registry, layer)?;
-            let kind = layer.media_type().to_string();
-            if kind.contains("nondistributable") || kind.contains("foreign") {
-                return Err(Error::NotDistributable(digest));
-            }
-            Ok((digest, size))
+            Ok(Blob {
+                digest,
+                size,
+                foreign: foreign::is_foreign(layer),
+                urls: foreign::places(registry, layer),
+            })
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, Error>>()?;
     Ok(Resolved {
         top,
         manifest: at,

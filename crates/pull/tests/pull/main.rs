@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod docker_registry;
+mod foreign;
 mod lies;
 mod login;
 mod places;

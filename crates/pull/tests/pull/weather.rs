@@ -82,15 +82,31 @@ fn lasting_trouble_is_told_and_leaves_nothing() {
     let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#;
     let world = World::new(Registry::start());
     world.registry.put("app", "1", &image());
-    let later = vec![("Retry-After".to_owned(), "3600".to_owned())];
-    world
-        .registry
-        .plan("/manifests/", 1, Fault::Status(429, later, body.into()));
+    let later = [
+        ("Retry-After", "10800"),
+        ("RateLimit-Limit", "100;w=21600"),
+        ("RateLimit-Remaining", "0;w=21600"),
+        ("Docker-RateLimit-Source", "192.0.2.7"),
+    ];
+    let later = later.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    world.registry.plan(
+        "/manifests/",
+        1,
+        Fault::Status(429, later.to_vec(), body.into()),
+    );
     let error = world.pull("app:1").unwrap_err();
-    assert!(
-        chain(&error).contains("pull rate limit"),
-        "{}",
-        chain(&error)
+    let host = world.registry.host();
+    assert_eq!(
+        chain(&error),
+        format!(
+            "the registry {host} refuses more requests for now (429 Too Many Requests): the 100 pulls in 6 hours for your address 192.0.2.7 are used up: You have reached your pull rate limit"
+        )
+    );
+    assert_eq!(
+        error.hint(),
+        Some(format!(
+            "try again in 3 hours, log in, which may allow more: minidock login {host}, or use a mirror"
+        ))
     );
     assert_eq!(
         world.registry.log().len(),
