@@ -21,6 +21,7 @@ mod crash_points;
 mod doctor;
 mod fixtures;
 mod flags;
+mod full_disk;
 mod hostile_archives;
 mod id_maps;
 mod images;

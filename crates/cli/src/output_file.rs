@@ -38,12 +38,53 @@ pub fn write_to(
         _ => {}
     }
     let temporary = beside(path);
-    let mut file = File::create_new(&temporary).map_err(failed)?;
-    let written = write(&mut file).and_then(|()| fs::rename(&temporary, path).map_err(failed));
+    let mut file = Watched {
+        to: File::create_new(&temporary).map_err(failed)?,
+        failed: None,
+    };
+    let written = write(&mut file).map_err(|failure| match file.failed {
+        Some(errno) => unwritable(path, io::Error::from_raw_os_error(errno)),
+        None => failure,
+    });
+    let written = written.and_then(|()| fs::rename(&temporary, path).map_err(failed));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Failure {
+    let full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    let failure = Failure::new(format!("cannot write {}", path.display())).caused_by(error);
+    if full {
+        return failure.hint("free some space, or write to another disk");
+    }
+    failure
+}
+
+/// Remembers that it was the file that could not be written, which whoever writes to it does not know by name.
+struct Watched {
+    to: File,
+    failed: Option<i32>,
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        if let Err(error) = &written
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            self.failed = error.raw_os_error();
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// A name in the same folder that no other process uses.

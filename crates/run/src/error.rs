@@ -190,6 +190,16 @@ impl Error {
             Self::Plan(error) => error.hint(),
             Self::Clone { hint, .. } => hint.clone(),
             Self::Step(failure) => failure.hint.clone(),
+            Self::Supervise { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                Some(
+                    "free some space on the store's disk: `minidock rmi`, `minidock rm`".to_owned(),
+                )
+            }
             Self::NotExecutable { source, .. }
                 if source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) =>
             {

@@ -55,7 +55,7 @@ pub enum StoreError {
         problem: String,
     },
     /// So little is left on the disk that adding stops.
-    #[error("not enough space on the disk of the store {}: {} MiB are free, and {} MiB are to stay free", path.display(), free >> 20, keep >> 20)]
+    #[error("not enough space on the disk of the store {}: {} free, and {} to stay free", path.display(), room(*free), room(*keep))]
     KeepFree {
         /// The store.
         path: PathBuf,
@@ -169,7 +169,7 @@ impl StoreError {
         match self {
             Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
-                    "free some space (`minidock rmi`, `minidock rm`), or use a store on another disk with --root; this one is at {}",
+                    "free some space (`minidock rmi`, `minidock rm`), or use a store on another disk than that of {} with --root",
                     path.display()
                 )),
                 io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
@@ -217,5 +217,37 @@ impl StoreError {
             )),
             _ => None,
         }
+    }
+}
+
+/// Bytes in words: so many that a disk's tells something, so few that a nearly full one's does.
+fn room(bytes: u64) -> String {
+    let (amount, unit) = match bytes {
+        0 => return "nothing is".into(),
+        1..0x10_0000 => (bytes.div_ceil(1 << 10), "KiB"),
+        0x10_0000..0x2_8000_0000 => (bytes >> 20, "MiB"),
+        _ => (bytes >> 30, "GiB"),
+    };
+    format!("{amount} {unit} are")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn room_is_told_in_a_unit_that_shows_it() {
+        let told = [0, 1, 700 << 10, 5 << 20, 9 << 30, 12 << 30].map(room);
+        assert_eq!(
+            told,
+            [
+                "nothing is",
+                "1 KiB are",
+                "700 KiB are",
+                "5 MiB are",
+                "9216 MiB are",
+                "12 GiB are"
+            ]
+        );
     }
 }

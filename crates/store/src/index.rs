@@ -179,7 +179,12 @@ impl Store {
         let before = records.clone();
         let result = change(&mut records)?;
         if records != before {
-            write(&self.tmp(), &self.path("index.json"), &records)?;
+            let act = || write(&self.tmp(), &self.path("index.json"), &records);
+            if records.len() < before.len() {
+                self.with_reserve(act)?;
+            } else {
+                act()?;
+            }
         }
         Ok(result)
     }

@@ -14,6 +14,7 @@
 //!   names/<name>               symlink to the id of the container of that name
 //!   volumes/<name>/            volume.json, _data/: what containers see
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
+//!   reserve                    room for removing when the disk is full
 //!   trash/                     what was removed and is not deleted yet
 //!   locks/                     files that are only ever locked, never read
 //! ```
@@ -50,6 +51,7 @@ mod index;
 mod layers;
 mod lock;
 mod lookup;
+mod reserve;
 mod root;
 mod session;
 mod space;

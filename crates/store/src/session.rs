@@ -77,6 +77,7 @@ impl Store {
     /// As for [`Store::writer`].
     pub fn writer_with(&self, bounds: Bounds) -> Result<Writer, StoreError> {
         let inherited = self.sweep_tmp()?;
+        self.keep_reserve();
         let session = Entry::folder(&self.tmp(), SESSION)?;
         let folder = session.path().to_owned();
         let path = folder.join(PINS);
