@@ -199,10 +199,6 @@ impl FromStr for Reference {
             return Err(malformed("the registry's host name or port is malformed"));
         }
         check_repository(repository, &malformed)?;
-        let length = registry.len() + 1 + repository.len();
-        if length > 255 {
-            return Err(ReferenceError::TooLong(length));
-        }
         let (registry, repository) = match registry {
             HUB | "index.docker.io" | "registry-1.docker.io" if !repository.contains('/') => {
                 (HUB, format!("library/{repository}"))
@@ -210,6 +206,11 @@ impl FromStr for Reference {
             "index.docker.io" | "registry-1.docker.io" => (HUB, repository.to_owned()),
             other => (other, repository.to_owned()),
         };
+        // With all that is left out in writing: what is kept is to be read again.
+        let length = registry.len() + 1 + repository.len();
+        if length > 255 {
+            return Err(ReferenceError::TooLong(length));
+        }
         let tag = match (tag, &digest) {
             (None, None) => Some("latest".to_owned()),
             (tag, _) => tag.map(str::to_owned),
@@ -409,6 +410,15 @@ mod tests {
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn the_length_counts_what_is_left_out_in_writing() {
+        // `docker.io/library/` and 237 more make 255.
+        let longest: Reference = "a".repeat(237).parse().unwrap();
+        assert_eq!(longest.to_string().parse::<Reference>().unwrap(), longest);
+        let longer = "a".repeat(238).parse::<Reference>();
+        assert!(matches!(longer, Err(ReferenceError::TooLong(256))));
     }
 
     #[test]
