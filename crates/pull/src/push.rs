@@ -76,6 +76,8 @@ pub fn push(
         for layer in blobs.iter().filter_map(|b| b.diff_id.clone()) {
             registry.event(Event::Preparing { layer });
         }
+        // Alone: a registry that cannot be reached is tried for this, not for each blob.
+        let before = standing(&registry, reference).await?;
         stream::iter(blobs.iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(options.max_concurrent.max(1), |blob| async {
                 let how = bring(store, &registry, &elsewhere, blob).await?;
@@ -85,7 +87,7 @@ pub fn push(
                 Ok(())
             })
             .await?;
-        put_manifest(&registry, reference, &record, document).await
+        put_manifest(&registry, reference, &record, document, before).await
     })
 }
 
@@ -312,17 +314,23 @@ async fn how_far(registry: &Registry<'_>, blob: &Blob, location: &Url) -> Option
     (done <= blob.size).then_some((next, done))
 }
 
+/// What the reference names at the registry so far.
+async fn standing(registry: &Registry<'_>, reference: &Reference) -> Result<Option<Digest>, Error> {
+    match manifest::head(registry, reference).await {
+        Ok(digest) => Ok(digest),
+        // Nothing yet, or it cannot be told before a blob is sent.
+        Err(Error::NotFound(_) | Error::Denied { .. } | Error::Status { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn put_manifest(
     registry: &Registry<'_>,
     reference: &Reference,
     record: &ImageRecord,
     document: Vec<u8>,
+    before: Option<Digest>,
 ) -> Result<Pushed, Error> {
-    let before = match manifest::head(registry, reference).await {
-        Ok(digest) => digest,
-        Err(Error::NotFound(_) | Error::Denied { .. } | Error::Status { .. }) => None,
-        Err(error) => return Err(error),
-    };
     let name = reference
         .tag()
         .map_or_else(|| record.manifest.to_string(), str::to_owned);

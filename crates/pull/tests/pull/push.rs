@@ -1,7 +1,7 @@
 //! From the store to a registry: what is sent, what is not, and through what weather.
 
-use minidock_oci::{DiffId, Digest, OCI_MANIFEST};
-use minidock_pull::{Arrival, Error, Event, Pushed, push};
+use minidock_oci::{DiffId, Digest, OCI_MANIFEST, Reference};
+use minidock_pull::{Arrival, Error, Event, Pushed, TransportKind, push};
 use minidock_test_registry::{Fault, Image, Registry, tar};
 
 use crate::world::{World, image, noise};
@@ -249,6 +249,35 @@ fn lies_about_where_to_send_and_what_was_stored_are_found_out() {
         .registry
         .plan("/manifests/1", 1, Fault::Status(201, other, String::new()));
     assert!(matches!(send(&world), Err(Error::Digest { .. })));
+}
+
+#[test]
+fn a_registry_that_cannot_be_reached_is_not_tried_for_each_blob() {
+    let mut world = world(Registry::start(), &large());
+    world.options.max_concurrent = 4;
+    // Nobody listens on port 1.
+    let dead: Reference = "127.0.0.1:1/app:1".parse().unwrap();
+    let known = world.store.images().unwrap().remove(0);
+    let config = world.store.image_config(&known.image_id).unwrap();
+    let writer = world.store.writer().unwrap();
+    writer.publish(known.named(&dead), &config).unwrap();
+    world.events.lock().unwrap().clear();
+    let error = push(&world.store, &dead, &world.options, &|event| {
+        world.events.lock().unwrap().push(event);
+    })
+    .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Transport {
+                kind: TransportKind::Connect,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    // Two attempts in all, as the policy says.
+    assert_eq!(world.retries().len(), 1);
 }
 
 #[test]
