@@ -168,7 +168,11 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Io { source, path, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                io::ErrorKind::QuotaExceeded => Some(format!(
+                    "your quota is used up (`quota -s` shows it where that program is installed): free some space (`minidock rmi`, `minidock rm`), or use a store on another disk than that of {} with --root",
+                    path.display()
+                )),
+                io::ErrorKind::StorageFull => Some(format!(
                     "free some space (`minidock rmi`, `minidock rm`), or use a store on another disk than that of {} with --root",
                     path.display()
                 )),
@@ -233,7 +237,7 @@ fn room(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::room;
+    use super::{StoreError, room};
 
     #[test]
     fn room_is_told_in_a_unit_that_shows_it() {
@@ -249,5 +253,20 @@ mod tests {
                 "12 GiB are"
             ]
         );
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_told_from_a_full_disk() {
+        let hint_of = |errno: rustix::io::Errno| {
+            StoreError::io("write", "/data/store/tmp/x")(errno.into())
+                .hint()
+                .unwrap()
+        };
+        let quota = hint_of(rustix::io::Errno::DQUOT);
+        assert!(quota.contains("`quota -s`"), "{quota}");
+        assert!(quota.contains("/data/store/tmp/x"), "{quota}");
+        let full = hint_of(rustix::io::Errno::NOSPC);
+        assert!(!full.contains("quota"), "{full}");
+        assert!(full.contains("minidock rmi"), "{full}");
     }
 }
