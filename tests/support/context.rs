@@ -206,8 +206,14 @@ impl Context {
         list(&self.root(), &self.root(), &mut files);
         files.retain(|path, _| {
             !path.starts_with("locks/")
-                && !["version.json", "oci-layout", "index.json", "driver.json"]
-                    .contains(&path.as_str())
+                && ![
+                    "version.json",
+                    "oci-layout",
+                    "index.json",
+                    "driver.json",
+                    "reserve",
+                ]
+                .contains(&path.as_str())
         });
         files
     }
