@@ -7,13 +7,23 @@ use crate::support::{Context, Output, saved, scenarios};
 scenarios!(
     a_load_that_fills_the_disk_leaves_nothing_and_succeeds_when_there_is_room,
     images_are_removed_from_a_full_disk,
+    a_disk_without_inodes_is_told_from_a_full_one,
 );
 
 /// Runs a shell script as root of a user namespace, in a tmpfs of 64 MiB with so many KiB free. What `step NAME COMMAND…`
 /// did is found under its name: exit status, and standard output and error together.
 fn on_disk(cx: &Context, free: u32, script: &str) -> HashMap<String, (i32, String)> {
+    on_disk_of(cx, "size=64m", free, script)
+}
+
+fn on_disk_of(
+    cx: &Context,
+    options: &str,
+    free: u32,
+    script: &str,
+) -> HashMap<String, (i32, String)> {
     let prelude = format!(
-        "mount -t tmpfs -o size=64m none \"$PWD\" && cd \"$PWD\" || exit 1
+        "mount -t tmpfs -o {options} none \"$PWD\" && cd \"$PWD\" || exit 1
          dd if=/dev/zero of=fill bs=1k count={} 2>/dev/null
          export MINIDOCK_ROOT=\"$PWD/store\"
          step() {{ name=$1; shift; out=$(\"$@\" 2>&1); printf '=%s %s\\n%s\\n' \"$name\" $? \"$out\"; }}
@@ -130,6 +140,30 @@ fn images_are_removed_from_a_full_disk(cx: &Context) {
     let (code, text) = &steps["prune"];
     assert!(*code == 0 && text.contains("untagged: app:1"), "{text}");
     assert_eq!(steps["left"], (0, "\n".into()));
+    let (code, text) = &steps["check"];
+    assert!(*code == 0 && text.contains("no problems"), "{text}");
+}
+
+fn a_disk_without_inodes_is_told_from_a_full_one(cx: &Context) {
+    let tarball = saved();
+    let script = format!(
+        "seq 9820 | xargs touch
+         step careful minidock load -i {0}
+         step careless minidock load --keep-free 0 -i {0}
+         step images minidock images -q
+         step check minidock system check",
+        tarball.display()
+    );
+    // A hundred are to stay. The store itself takes some thirty; busybox has some hundreds.
+    let steps = on_disk_of(cx, "size=64m,nr_inodes=10000", 60 << 10, &script);
+    let (code, text) = &steps["careful"];
+    assert_eq!(*code, 1, "{text}");
+    assert!(text.contains("not enough inodes"), "{text}");
+    assert!(text.contains("df -i"), "{text}");
+    let (code, text) = &steps["careless"];
+    assert_eq!(*code, 1, "{text}");
+    assert!(text.contains("No space left on device"), "{text}");
+    assert_eq!(steps["images"], (0, "\n".into()));
     let (code, text) = &steps["check"];
     assert!(*code == 0 && text.contains("no problems"), "{text}");
 }

@@ -64,6 +64,14 @@ pub enum StoreError {
         /// Bytes that are to stay free.
         keep: u64,
     },
+    /// The disk's file system has a fixed number of files, and nearly all are there.
+    #[error("not enough inodes on the disk of the store {}: {left} files can still be made, and a hundredth of all are to stay free", path.display())]
+    KeepFiles {
+        /// The store.
+        path: PathBuf,
+        /// How many can still be made.
+        left: u64,
+    },
     /// Something else is in the folder.
     #[error("{} is not empty and no minidock store", _0.display())]
     NotAStore(PathBuf),
@@ -185,6 +193,9 @@ impl StoreError {
             Self::Damaged { .. } => {
                 Some("see what else is wrong with `minidock system check`; with --repair, it repairs what can be".into())
             }
+            Self::KeepFiles { .. } => Some(
+                "remove files there (`df -i` shows it; `minidock rmi`, `minidock rm`), use a store on another disk with --root, or let none stay free with --keep-free 0".into(),
+            ),
             Self::KeepFree { .. } => Some(
                 "free some space (`minidock rmi`, `minidock rm`), use a store on another disk with --root, or let less stay free with --keep-free SIZE".into(),
             ),

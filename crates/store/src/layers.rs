@@ -410,7 +410,10 @@ impl LayerTxn<'_> {
     }
 
     fn layer_error(&self, source: minidock_layer::Error, full: &AtomicBool) -> StoreError {
-        if full.load(Ordering::Relaxed)
+        // A layer that is read faster than its files are made may have met the end of the disk itself.
+        let met_the_end = matches!(&source, minidock_layer::Error::File { source, .. }
+            if source.kind() == std::io::ErrorKind::StorageFull);
+        if (full.load(Ordering::Relaxed) || met_the_end)
             && let Err(error) = self.writer.check_space()
         {
             return error;

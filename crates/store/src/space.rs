@@ -24,38 +24,47 @@ pub struct Bounds {
     pub keep_free: Option<u64>,
 }
 
-/// What is free on the disk of a folder, and how much of it is to stay so.
-fn room(folder: &Path, keep_free: Option<u64>) -> io::Result<(u64, u64)> {
+/// What a disk has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Enough.
+    Enough,
+    /// Too few bytes: how many there are, and how many are to stay free.
+    Bytes(u64, u64),
+    /// Too few files can be made: so many.
+    Files(u64),
+}
+
+/// What is left on the disk of a folder.
+fn room(folder: &Path, keep_free: Option<u64>) -> io::Result<Room> {
     let disk = rustix::fs::statvfs(folder)?;
     let unit = disk.f_frsize;
     let keep = keep_free.unwrap_or_else(|| (disk.f_blocks.saturating_mul(unit) / PART).min(ENOUGH));
     // A file system that counts its inodes may run out of them first.
     let scarce = keep_free != Some(0) && disk.f_files > 0 && disk.f_favail < disk.f_files / PART;
-    let free = if scarce {
-        0
-    } else {
-        disk.f_bavail.saturating_mul(unit)
-    };
-    Ok((free, keep))
+    let free = disk.f_bavail.saturating_mul(unit);
+    Ok(match (free < keep, scarce) {
+        (true, _) => Room::Bytes(free, keep),
+        (false, true) => Room::Files(disk.f_favail),
+        (false, false) => Room::Enough,
+    })
 }
 
 impl Writer {
     /// Fails when so little space is left on the store's disk that adding has to stop.
     ///
     /// # Errors
-    /// [`StoreError::KeepFree`].
+    /// [`StoreError::KeepFree`], or [`StoreError::KeepFiles`] where it is files that are scarce.
     pub fn check_space(&self) -> Result<(), StoreError> {
         let path = self.store.root();
-        let (free, keep) = room(path, self.bounds.keep_free)
+        let room = room(path, self.bounds.keep_free)
             .map_err(StoreError::io("look at the disk of", path))?;
-        if free >= keep {
-            return Ok(());
+        let path = path.to_owned();
+        match room {
+            Room::Enough => Ok(()),
+            Room::Bytes(free, keep) => Err(StoreError::KeepFree { path, free, keep }),
+            Room::Files(left) => Err(StoreError::KeepFiles { path, left }),
         }
-        Err(StoreError::KeepFree {
-            path: path.to_owned(),
-            free,
-            keep,
-        })
     }
 }
 
