@@ -11,6 +11,7 @@
 mod support;
 
 mod archives;
+mod at_once;
 mod bad_input;
 mod bad_store;
 mod check;
@@ -38,6 +39,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod read_only_store;
 mod readme;
 mod registries;
 mod run;

@@ -35,8 +35,16 @@ impl Engine {
         let may_be_left =
             |state: &Option<ContainerState>| state.as_ref().is_none_or(|s| s.auto_remove);
         if states.iter().any(may_be_left) {
-            self.remove_left_containers()?;
-            states = self.states()?;
+            match self.remove_left_containers() {
+                // They are as good as gone: whoever can write the store removes them.
+                Err(Error::Store(e)) if e.is_unwritable() => {
+                    states.retain(|s| s.as_ref().is_some_and(|s| !s.auto_remove || s.is_alive()));
+                }
+                result => {
+                    result?;
+                    states = self.states()?;
+                }
+            }
         }
         let mut lines: Vec<ContainerLine> = states
             .into_iter()

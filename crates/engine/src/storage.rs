@@ -314,7 +314,14 @@ impl<'a> Known<'a> {
         let refusal = self.store.in_scratch(|folder| {
             let tried = minidock_run::try_overlay(folder, program.as_deref())?;
             Ok::<_, Error>(tried.map(|refusal| with_causes(&refusal)))
-        })?;
+        });
+        let refusal = match refusal {
+            // Nor can it be kept that it could not be tried.
+            Err(Error::Store(e)) if e.is_unwritable() => {
+                return Ok(Some(format!("it cannot be tried: {e}")));
+            }
+            result => result?,
+        };
         self.record.tried.retain(|t| t.driver != driver);
         self.record.tried.push(TriedDriver {
             driver,

@@ -360,6 +360,15 @@ impl Store {
     }
 }
 
+/// What came of trying to lock a container.
+enum Tried {
+    Locked(Lock),
+    /// A process is at work on it.
+    Taken,
+    /// Another process has removed it.
+    Gone,
+}
+
 impl Container {
     /// 64 hexadecimal digits.
     pub fn id(&self) -> &str {
@@ -376,12 +385,26 @@ impl Container {
         &self.folder
     }
 
+    /// Tries to keep everybody else from working on it. It may be removed at any time until that is done.
+    fn try_lock(&self) -> Result<Tried, StoreError> {
+        match Lock::try_exclusive(&self.folder.join(LOCK)) {
+            Ok(Some(lock)) => Ok(Tried::Locked(lock)),
+            Ok(None) => Ok(Tried::Taken),
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !self.folder.exists() =>
+            {
+                Ok(Tried::Gone)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Whether a process is at work on it: making it, starting it or waiting for its end.
     ///
     /// # Errors
     /// When its lock cannot be looked at.
     pub fn is_supervised(&self) -> Result<bool, StoreError> {
-        Ok(self.folder.exists() && Lock::try_exclusive(&self.folder.join(LOCK))?.is_none())
+        Ok(matches!(self.try_lock()?, Tried::Taken))
     }
 
     /// The folder that the container writes to: what it changed of its image's layers, or, with [`Driver::Flat`], all of
@@ -398,7 +421,11 @@ impl Container {
     /// # Errors
     /// When its lock cannot be opened.
     pub fn keep_stopped(&self) -> Result<Option<Stopped>, StoreError> {
-        Ok(Lock::try_exclusive(&self.folder.join(LOCK))?.map(|lock| Stopped { _lock: lock }))
+        match self.try_lock()? {
+            Tried::Locked(lock) => Ok(Some(Stopped { _lock: lock })),
+            Tried::Taken => Ok(None),
+            Tried::Gone => Err(StoreError::NoSuchContainer(self.id.clone())),
+        }
     }
 
     /// Its state; `None` for one that was killed while it was made.
@@ -444,7 +471,7 @@ impl Container {
             // A damaged state is for the user to see.
             Err(_) => false,
         };
-        Ok(left && Lock::try_exclusive(&self.folder.join(LOCK))?.is_some())
+        Ok(left && matches!(self.try_lock()?, Tried::Locked(_)))
     }
 
     /// Removes a container that [was left](Self::is_left), under the same lock.

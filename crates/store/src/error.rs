@@ -1,7 +1,7 @@
 //! What can go wrong in the store, each with its subject.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minidock_oci::{DiffId, Digest};
 
@@ -14,6 +14,18 @@ pub enum StoreError {
     #[error("cannot {operation} {}", path.display())]
     Io {
         /// What was tried: "create", "read", "lock", …
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Something was to be changed in a store on a file system that takes no changes.
+    #[error("the store {} is read-only: cannot {operation} {}", root.display(), path.strip_prefix(root).unwrap_or(path).display())]
+    ReadOnly {
+        /// The store.
+        root: PathBuf,
+        /// What was tried: "create", "lock", …
         operation: &'static str,
         /// On which path.
         path: PathBuf,
@@ -165,16 +177,46 @@ impl StoreError {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
+        move |source| {
+            if source.kind() == io::ErrorKind::ReadOnlyFilesystem
+                && let Some(root) = store_of(&path)
+            {
+                return Self::ReadOnly {
+                    root,
+                    operation,
+                    path,
+                    source,
+                };
+            }
+            Self::Io {
+                operation,
+                path,
+                source,
+            }
+        }
+    }
+
+    /// Whether the store could not be changed because its file system, or the modes of its folders, do not let this
+    /// process: what only reads may go on without.
+    pub fn is_unwritable(&self) -> bool {
+        match self {
+            Self::ReadOnly { .. } => true,
+            Self::Io {
+                operation, source, ..
+            } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+                    && !["read", "open", "list"].contains(operation)
+            }
+            _ => false,
         }
     }
 
     /// What the user can do about it, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::ReadOnly { .. } => Some(
+                "its images and containers can be looked at and saved; to change something, mount it writable, or use a store that you can write with --root or MINIDOCK_ROOT".into(),
+            ),
             Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::QuotaExceeded => Some(format!(
                     "your quota is used up (`quota -s` shows it where that program is installed): free some space (`minidock rmi`, `minidock rm`), or use a store on another disk than that of {} with --root",
@@ -233,6 +275,12 @@ impl StoreError {
             _ => None,
         }
     }
+}
+
+/// The store that a path lies in.
+fn store_of(path: &Path) -> Option<PathBuf> {
+    let is_store = |folder: &&Path| folder.join("version.json").exists();
+    path.ancestors().skip(1).find(is_store).map(Path::to_owned)
 }
 
 /// Bytes in words: so many that a disk's tells something, so few that a nearly full one's does.

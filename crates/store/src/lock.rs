@@ -1,6 +1,7 @@
 //! Locks between processes: `flock`s, which the kernel releases when a process dies, however it dies.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -86,14 +87,27 @@ fn is_at(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
+/// A store that cannot be written can be locked all the same, as far as it has the files: `flock` asks for no access.
 fn open(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)
-        .map_err(StoreError::io("lock", path))
+        .open(path);
+    match file {
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+            ) =>
+        {
+            // The first refusal tells more.
+            File::open(path).or(Err(e))
+        }
+        result => result,
+    }
+    .map_err(StoreError::io("lock", path))
 }
 
 /// While somebody has one, nothing is collected: what was looked up in the store stays there. To be kept for a moment

@@ -88,6 +88,12 @@ fn summary(done: &Checked, repair: bool) -> String {
         }
         (n, r) => format!("{}, {r} repaired\n", count(n, "problem")),
     };
+    if done.not_compared > 0 {
+        text += &format!(
+            "The store cannot be written, so {} could not be unpacked to compare the files\n",
+            count(done.not_compared, "layer")
+        );
+    }
     if done.left_over > 0 {
         text += &format!(
             "{} that nothing refers to; the next rmi removes them\n",

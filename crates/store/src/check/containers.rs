@@ -40,7 +40,9 @@ pub(super) fn users(store: &Store) -> Result<BTreeMap<String, Vec<User>>, StoreE
 impl Check<'_> {
     /// Checks all containers, and the names that lead to them.
     pub(super) fn containers(&mut self) -> Result<(), StoreError> {
-        self.store.remove_left_containers()?;
+        if self.writer.is_some() {
+            self.store.remove_left_containers()?;
+        }
         let mut names = BTreeMap::new();
         let mut containers = self.store.containers()?;
         containers.sort_by(|a, b| a.id().cmp(b.id()));

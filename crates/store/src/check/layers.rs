@@ -32,7 +32,14 @@ impl Check<'_> {
         ));
         self.report.done.blobs += 1;
         self.report.done.layers += 1;
-        let verdict = match self.writer.unpack_again(request, lower) {
+        let Some(writer) = self.writer else {
+            let verdict = self.unwritable(request)?;
+            for folder in [key, by_chain, by_diff] {
+                self.layers.insert(folder, verdict);
+            }
+            return Ok(verdict);
+        };
+        let verdict = match writer.unpack_again(request, lower) {
             Ok((fresh, info, alone)) => {
                 let place = if alone {
                     by_diff.clone()
@@ -54,6 +61,36 @@ impl Check<'_> {
             self.layers.entry(folder).or_insert(verdict);
         }
         Ok(verdict)
+    }
+
+    /// What can be told of a layer where nothing can be unpacked: its blob is right, and there is a folder that says it is
+    /// the layer's.
+    fn unwritable(&mut self, request: &LayerRequest<'_>) -> Result<Verdict, StoreError> {
+        let store = self.store;
+        match store.is_intact(request.blob) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Verdict::Lost),
+            Err(e) if lost(&e) => return Ok(Verdict::Lost),
+            Err(e) => return Err(e),
+        }
+        let there = store.layer_folder(request.diff_id, request.chain_id);
+        let place = there.unwrap_or_else(|| store.layer_path(&request.diff_id.0));
+        let affects = self.images_of.get(&place).cloned().unwrap_or_default();
+        self.note(request, &affects)?;
+        let problem = match store.layer_info(&place) {
+            _ if !place.exists() => "is missing".to_owned(),
+            Ok(info) if info.diff_id == *request.diff_id => {
+                self.report.done.not_compared += 1;
+                return Ok(Verdict::Good);
+            }
+            Ok(_) => "layer.json is not about this layer".to_owned(),
+            Err(StoreError::Damaged { problem, .. }) => {
+                format!("layer.json is damaged: {problem}")
+            }
+            Err(e) => return Err(e),
+        };
+        self.found(&place, problem, affects, None)?;
+        Ok(Verdict::Damaged)
     }
 
     /// The note of what the blob inflates to.
@@ -90,7 +127,7 @@ impl Check<'_> {
             return Ok(Verdict::Damaged);
         }
         let writer = self.writer;
-        let mut act = || writer.replace_layer(fresh, place);
+        let mut act = || writer.map_or(Ok(()), |writer| writer.replace_layer(fresh, place));
         let repair = Repair::new("unpacked anew", &mut act);
         self.found(place, problem, affects, Some(repair))?;
         Ok(if self.repair {

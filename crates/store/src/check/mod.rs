@@ -7,6 +7,7 @@
 //!   layer blob is lost is removed, since only its registry or archive has these bytes. What a container wrote is never
 //!   removed.
 //! - A session pins all that is looked at, so that others can go on working meanwhile.
+//! - Where the store cannot be written, nothing can be unpacked or pinned: blobs are hashed, and layers only looked for.
 
 mod containers;
 mod images;
@@ -63,6 +64,8 @@ pub struct Checked {
     pub problems: u64,
     /// Of these, what is right now.
     pub repaired: u64,
+    /// Layers whose files could not be compared with their blobs, because the store cannot be written.
+    pub not_compared: u64,
     /// Blobs, layers and unfinished work that nothing refers to; the next collection takes them.
     pub left_over: u64,
 }
@@ -84,11 +87,14 @@ impl Store {
         };
         root::check(self, repair, &mut report)?;
         index::check(self, repair, &mut report)?;
-        let writer = self.writer()?;
-        let known = pin_all(self, &writer)?;
+        let writer = match self.writer() {
+            Err(e) if e.is_unwritable() && !repair => None,
+            result => Some(result?),
+        };
+        let known = pin_all(self, writer.as_ref())?;
         let mut check = Check {
             store: self,
-            writer: &writer,
+            writer: writer.as_ref(),
             repair,
             report,
             blobs: HashSet::new(),
@@ -99,7 +105,9 @@ impl Store {
         check.images(&known.records)?;
         check.strays()?;
         check.containers()?;
-        writer.only_looked();
+        if let Some(writer) = &writer {
+            writer.only_looked();
+        }
         let mut done = check.report.done;
         if repair && done.left_over > 0 {
             drop(writer);
@@ -118,16 +126,17 @@ struct Known {
 }
 
 /// Reads the index and pins all of it, so that nobody takes away what is being looked at.
-fn pin_all(store: &Store, writer: &Writer) -> Result<Known, StoreError> {
+fn pin_all(store: &Store, writer: Option<&Writer>) -> Result<Known, StoreError> {
+    let pin = |pins: &[Pin<'_>]| writer.map_or(Ok(()), |writer| writer.pin(pins));
     loop {
         let records = store.images()?;
         let mut images_of: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
         for record in &records {
-            writer.pin(&[Pin::Blob(&record.image_id), Pin::Blob(&record.manifest)])?;
+            pin(&[Pin::Blob(&record.image_id), Pin::Blob(&record.manifest)])?;
             if let Ok(config) = store.image_config(&record.image_id) {
                 let stack = images::stack(&config);
                 let names = stack.iter().flat_map(|(d, c)| [&d.0, &c.0]);
-                writer.pin(&names.clone().map(Pin::Layer).collect::<Vec<_>>())?;
+                pin(&names.clone().map(Pin::Layer).collect::<Vec<_>>())?;
                 let folders: HashSet<PathBuf> = names.map(|n| store.layer_path(n)).collect();
                 for folder in folders {
                     let images = images_of.entry(folder).or_default();
@@ -137,7 +146,7 @@ fn pin_all(store: &Store, writer: &Writer) -> Result<Known, StoreError> {
             if let Ok(manifest) = images::manifest(store, record) {
                 let blobs = images::layers(&manifest);
                 let pins: Vec<Pin<'_>> = blobs.iter().map(|(b, _)| Pin::Blob(b)).collect();
-                writer.pin(&pins)?;
+                pin(&pins)?;
             }
         }
         // What was removed before it was pinned is no longer in the index either.
@@ -203,7 +212,8 @@ impl<'a> Repair<'a> {
 /// A check under way.
 struct Check<'a> {
     store: &'a Store,
-    writer: &'a Writer,
+    /// `None` in a store that cannot be written.
+    writer: Option<&'a Writer>,
     repair: bool,
     report: Report<'a>,
     /// Blobs that were looked at, or are removed with their image.

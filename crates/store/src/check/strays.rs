@@ -43,7 +43,8 @@ impl Check<'_> {
             }
         }
         // Our own session is one.
-        let unfinished = list(&store.tmp())?.len().saturating_sub(1);
+        let ours = usize::from(self.writer.is_some());
+        let unfinished = list(&store.tmp())?.len().saturating_sub(ours);
         self.report.done.left_over += unfinished as u64;
         Ok(())
     }

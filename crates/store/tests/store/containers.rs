@@ -113,3 +113,31 @@ fn a_name_left_by_a_killed_process_is_free() {
         .unwrap();
     assert_eq!(store.find_container("web").unwrap().id(), wanted.id);
 }
+
+#[test]
+fn a_container_that_another_process_removes_is_gone_for_who_still_knows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let image = Image::new(&[layer(&[("a", "1")])]);
+    image.add(&store, Some("app")).unwrap();
+    let config = store.image_config(&image.id()).unwrap();
+    let layers = store.image_layers(&image.id(), &config).unwrap();
+    let new = NewContainer {
+        name: "web",
+        root: layers.root,
+    };
+    let wanted = state(&store, "web", &image, layers.folders);
+    let hold = store.hold().unwrap();
+    drop(store.create_container(&hold, &new, &wanted).unwrap());
+    drop(hold);
+    let known = store.find_container("web").unwrap();
+    assert!(!known.is_supervised().unwrap());
+    assert!(known.keep_stopped().unwrap().is_some());
+    store.find_container("web").unwrap().remove().unwrap();
+    assert!(!known.is_supervised().unwrap());
+    assert!(matches!(
+        known.keep_stopped(),
+        Err(StoreError::NoSuchContainer(_))
+    ));
+    known.remove().unwrap();
+}
