@@ -12,7 +12,15 @@ impl Engine {
     /// When there is no such container, or it runs and `force` is not given.
     pub fn remove_container(&self, query: &str, force: bool, volumes: bool) -> Result<(), Error> {
         let container = self.store.find_container(query)?;
-        let state = container.state()?;
+        let mut state = container.state()?;
+        if state.is_none() {
+            // Being made at this moment, which this waits for; or left by a process that was killed at it, and then it goes.
+            self.remove_left_containers()?;
+            if !container.folder().exists() {
+                return Ok(());
+            }
+            state = container.state()?;
+        }
         if let Some(state) = state.as_ref().filter(|s| s.is_alive()) {
             if !force {
                 return Err(Error::ContainerRunning(state.name.clone()));

@@ -215,7 +215,9 @@ impl Store {
         self.claim_name(new.name, &state.id)?;
         let made = (|| {
             make_dir(&folder)?;
-            container.supervised = Lock::try_exclusive(&folder.join(LOCK))?.map(Arc::new);
+            // Who only looks whether it is free has it for a moment.
+            let lock = Lock::wait(&folder.join(LOCK), LockMode::Exclusive)?;
+            container.supervised = Some(Arc::new(lock));
             for name in folders(state.driver) {
                 let path = folder.join(name);
                 DirBuilder::new()
