@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use minidock_test_registry::{Fault, Image, Registry, tar};
 use serde_json::json;
 
 use crate::support::{
@@ -12,6 +13,7 @@ use crate::support::{
 
 scenarios!(
     a_load_killed_half_way_leaves_nothing_in_the_way,
+    a_pull_killed_half_way_is_continued_by_the_next,
     a_full_disk_is_an_error_and_leaves_nothing,
     two_pulls_of_one_image_at_once,
     two_loads_of_one_image_at_once,
@@ -70,6 +72,61 @@ fn a_load_killed_half_way_leaves_nothing_in_the_way(cx: &Context) {
         "hello world from app in /srv/app\n"
     );
     cx.run(["rmi", "app:1", "busybox"]).ok();
+    cx.assert_store_empty();
+}
+
+/// Starts a pull whose connection stalls, and kills it once a good part is there; how much that is.
+fn kill_a_pull(cx: &Context, reference: &str) -> u64 {
+    let partial = cx.root().join("partial");
+    let kept = || {
+        let mut entries = fs::read_dir(&partial).ok()?;
+        Some(entries.next()?.ok()?.metadata().ok()?.len())
+    };
+    let pull = cx.start(cx.command(["pull", reference]));
+    let deadline = Instant::now() + PATIENCE;
+    while kept().is_none_or(|length| length < 1 << 20) {
+        assert!(Instant::now() < deadline, "nothing is kept");
+        std::thread::yield_now();
+    }
+    pull.kill();
+    kept().unwrap()
+}
+
+fn a_pull_killed_half_way_is_continued_by_the_next(cx: &Context) {
+    let registry = Registry::start();
+    // Bytes that do not compress, so that the layer has a middle.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    let big: Vec<u8> = (0..3_000_000).map(|_| noise()).collect();
+    let image = Image::of(&[tar(&[("big", &big)])]);
+    registry.put("app", "1", &image);
+    let blobs = image.blobs();
+    let (layer, _) = blobs.iter().find(|b| b.1 == image.layers[0]).unwrap();
+    let path = format!("blobs/{layer}");
+    let reference = format!("{}/app:1", registry.host());
+    registry.plan(&path, 2, Fault::Stall(2_000_000));
+
+    // What nobody wants to go on with goes with a prune.
+    kill_a_pull(cx, &reference);
+    cx.run(["image", "prune", "-f"]).ok();
+    cx.assert_store_empty();
+
+    let have = kill_a_pull(cx, &reference);
+    assert_eq!(cx.run(["images"]).silent_ok().lines().count(), 1);
+    cx.run(["pull", &reference]).ok();
+    let log = registry
+        .log()
+        .into_iter()
+        .filter(|r| r.path.contains(&path));
+    let ranges: Vec<_> = log.map(|request| request.range).collect();
+    assert_eq!(ranges, [None, None, Some(format!("bytes={have}-"))]);
+    cx.run(["system", "check"]).ok();
+    cx.run(["rmi", &reference]).ok();
     cx.assert_store_empty();
 }
 

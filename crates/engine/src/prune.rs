@@ -147,9 +147,11 @@ impl Engine {
         // Finds out the size of every layer.
         self.store.parts()?;
         let (images, collected) = self.delete_images(&records)?;
+        // What pulls that were given up left for the next one.
+        let partial = self.store.discard_partial()?;
         Ok(Pruned {
             images,
-            bytes: collected.bytes,
+            bytes: collected.bytes.saturating_add(partial),
             ..Pruned::default()
         })
     }

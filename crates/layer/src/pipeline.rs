@@ -45,13 +45,15 @@ struct Source<'a, R> {
     /// Where the blob is kept, if that is not for the hashing thread to do.
     keep: Option<&'a File>,
     failed: Option<Error>,
+    /// Why the input ended, told after the bytes that came before it: they are kept.
+    ended: Option<io::Error>,
 }
 
 impl<R: Read> Source<'_, R> {
     /// Fills the next buffer; an empty one means the end.
     fn next(&mut self) -> io::Result<Buffer> {
         let mut buffer = self.buffers.take();
-        let n = read_full(&mut self.input, buffer.room())?;
+        let n = self.read_input(buffer.room())?;
         buffer.filled(n);
         self.size += n as u64;
         self.watch.size.store(self.size, Ordering::Relaxed);
@@ -66,6 +68,27 @@ impl<R: Read> Source<'_, R> {
             return Err(io::Error::other("more bytes than promised"));
         }
         Ok(buffer)
+    }
+
+    /// Like [`read_full`], but what came before an error is not lost.
+    fn read_input(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.ended.take() {
+            return Err(error);
+        }
+        let mut have = 0;
+        while have < room.len() {
+            match self.input.read(&mut room[have..]) {
+                Ok(0) => break,
+                Ok(n) => have += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if have == 0 => return Err(e),
+                Err(e) => {
+                    self.ended = Some(e);
+                    break;
+                }
+            }
+        }
+        Ok(have)
     }
 
     fn send(&self, work: Work) -> io::Result<()> {
@@ -377,6 +400,7 @@ fn run<T: Send>(
             hashing,
             keep,
             failed: None,
+            ended: None,
         };
         let plain = Plain {
             files,

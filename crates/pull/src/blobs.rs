@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use minidock_oci::{Digest, Hasher, MAX_MANIFEST_SIZE};
-use minidock_store::{LayerRequest, LayerSlot, Writer};
+use minidock_store::{LayerRequest, LayerSlot, StoreError, Writer};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
@@ -69,6 +70,23 @@ pub async fn bring_layer(
     writer: &Arc<Writer>,
     layer: &Layer,
 ) -> Result<(), Error> {
+    let resumed = AtomicBool::new(false);
+    match bring_rest(registry, writer, layer, &resumed).await {
+        // What an earlier process left may be damaged (a power cut): it is gone now, so this one begins at the start.
+        Err(Error::Store(StoreError::Layer { .. })) if resumed.into_inner() => {
+            bring_rest(registry, writer, layer, &AtomicBool::new(false)).await
+        }
+        result => result,
+    }
+}
+
+/// Brings what is missing of a layer, and says whether some of it was there.
+async fn bring_rest(
+    registry: &Registry<'_>,
+    writer: &Arc<Writer>,
+    layer: &Layer,
+    resumed: &AtomicBool,
+) -> Result<(), Error> {
     let name = || layer.blob.clone();
     let (wanted, is_wanted) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(CHUNKS);
@@ -84,11 +102,11 @@ pub async fn bring_layer(
             };
             match writer.layer(&request)? {
                 LayerSlot::Present => {
-                    let _ = wanted.send(false);
+                    let _ = wanted.send(None);
                     Ok(false)
                 }
-                LayerSlot::Vacant(txn) => {
-                    let _ = wanted.send(true);
+                LayerSlot::Vacant(mut txn) => {
+                    let _ = wanted.send(Some(txn.resume()?));
                     txn.unpack(Box::new(Incoming {
                         receiver,
                         chunk: Bytes::new(),
@@ -101,10 +119,11 @@ pub async fn bring_layer(
     });
     let fetching = async {
         // No answer: the thread failed, and says itself why.
-        if is_wanted.await != Ok(true) {
+        let Ok(Some(have)) = is_wanted.await else {
             return Ok(());
-        }
-        stream_layer(registry, layer, sender).await
+        };
+        resumed.store(have > 0, Ordering::Relaxed);
+        stream_layer(registry, layer, have, sender).await
     };
     let (unpacked, fetched) = futures_util::future::join(unpacking, fetching).await;
     // What the network says explains a stream that ended early; otherwise the store knows best what was wrong.
@@ -123,14 +142,19 @@ enum Part {
     End,
 }
 
-/// Fetches a blob's bytes, resuming where a connection broke, and hands them on.
+/// Fetches a blob's bytes after those that are there, resuming where a connection broke, and hands them on.
 async fn stream_layer(
     registry: &Registry<'_>,
     layer: &Layer,
+    have: u64,
     sender: mpsc::Sender<Part>,
 ) -> Result<(), Error> {
-    let mut done: u64 = 0;
+    let mut done = have;
     let mut failures = 0;
+    if have > 0 && have == layer.size {
+        let _ = sender.send(Part::End).await;
+        return Ok(());
+    }
     loop {
         let before = done;
         let ask = ask(&layer.blob, done);

@@ -6,7 +6,8 @@
 //! Each layer goes from the network through a bounded channel to a blocking thread, where the store's transaction checks
 //! digest and size, inflates, checks the diff_id and makes the files. Several layers are on their way at once; nothing of
 //! the image is visible before all of it is there. A transfer that breaks is taken up where it stopped (`Range`), under
-//! the same hash.
+//! the same hash. What came before a pull ended, be it by Ctrl-C or `kill -9`, is in the store, and the next pull asks for
+//! the rest only.
 //!
 //! # Who does what
 //! | module | task |

@@ -72,6 +72,7 @@ impl Store {
     ) -> Result<Collected, StoreError> {
         self.remove_left_containers()?;
         self.sweep_tmp()?;
+        self.sweep_partial()?;
         let trash = Entry::folder(&self.tmp(), SESSION)?;
         let result = {
             let _hold = self.hold_alone()?;

@@ -14,6 +14,7 @@ use crate::fs::{
     Durability, create_file, make_dir, read_json, read_optional, replace, replace_json,
 };
 use crate::lock::{Lock, LockMode};
+use crate::partial::Partial;
 use crate::session::Pin;
 use crate::space::Careful;
 use crate::{Store, StoreError, Writer};
@@ -67,6 +68,8 @@ pub struct LayerTxn<'w> {
     blob_size: Option<u64>,
     diff_id: DiffId,
     chain_id: ChainId,
+    /// Where the blob is kept while it comes, once that was asked for.
+    partial: Option<Partial>,
     _lock: Lock,
 }
 
@@ -118,6 +121,7 @@ impl Writer {
             blob_size: request.blob_size,
             diff_id: request.diff_id.clone(),
             chain_id: request.chain_id.clone(),
+            partial: None,
             _lock: lock,
         };
         if !has_blob {
@@ -174,6 +178,7 @@ impl Writer {
             blob_size: request.blob_size,
             diff_id: request.diff_id.clone(),
             chain_id: request.chain_id.clone(),
+            partial: None,
             _lock: Lock::wait(&self.store.lock_file(&name), LockMode::Exclusive)?,
         };
         let path = self.store.blob_path(request.blob);
@@ -278,14 +283,35 @@ impl Writer {
 }
 
 impl LayerTxn<'_> {
+    /// Keeps what comes of the blob even if it is not all of it, for the next one who wants it. Returns how many bytes
+    /// the last one left: [`LayerTxn::unpack`] is given those after them.
+    ///
+    /// # Errors
+    /// When it cannot be looked for.
+    pub fn resume(&mut self) -> Result<u64, StoreError> {
+        self.partial = self.writer.store.partial(&self.blob, self.blob_size)?;
+        Ok(self.partial.as_ref().map_or(0, |partial| partial.have))
+    }
+
     /// Reads the layer's bytes to their end, verifies blob digest, size and diff_id, unpacks them on
     /// the way and publishes blob and files.
     ///
     /// # Errors
     /// When the bytes are not what was promised, are no layer, or cannot be written. Nothing of them
-    /// stays then.
+    /// stays then, except of bytes that ended early after [`LayerTxn::resume`].
     pub fn unpack(self, bytes: Box<dyn Read + Send + '_>) -> Result<(), StoreError> {
-        self.bring(Source::Stream(bytes))
+        let Some(partial) = &self.partial else {
+            return self.bring(Source::Stream(bytes));
+        };
+        let start = partial.reader()?.take(partial.have);
+        let result = self.bring(Source::Resumed(partial, Box::new(start.chain(bytes))));
+        let ended_early = matches!(&result, Err(StoreError::Layer { source, .. })
+            if matches!(**source, minidock_layer::Error::Read(_)));
+        let empty = partial.file().metadata().is_ok_and(|meta| meta.len() == 0);
+        if !ended_early || empty {
+            partial.remove()?;
+        }
+        result
     }
 
     /// [`LayerTxn::unpack`] of a file of this session, which becomes the blob.
@@ -300,6 +326,12 @@ impl LayerTxn<'_> {
         let writer = self.writer;
         let (bytes, copy, publish): (Box<dyn Read + Send + '_>, Option<File>, Option<PathBuf>) =
             match source {
+                Source::Resumed(partial, bytes) => {
+                    let path = partial.path().to_owned();
+                    let copy = partial.file().try_clone();
+                    let copy = copy.map_err(StoreError::io("write", &path))?;
+                    (bytes, Some(copy), Some(path))
+                }
                 Source::Stored(file) => (Box::new(file), None, None),
                 Source::Session(path) => {
                     let file = File::open(path).map_err(StoreError::io("read", path))?;
@@ -433,6 +465,8 @@ enum Source<'a> {
     Session(&'a Path),
     /// On their way.
     Stream(Box<dyn Read + Send + 'a>),
+    /// On their way, after those that came before.
+    Resumed(&'a Partial, Box<dyn Read + Send + 'a>),
 }
 
 /// Copies what is read to a file.

@@ -13,6 +13,7 @@
 //!   containers/<id>/           config.json, state.json, upper/ and work/ or tree/, rootfs/, hosts, …
 //!   names/<name>               symlink to the id of the container of that name
 //!   volumes/<name>/            volume.json, _data/: what containers see
+//!   partial/<alg>-<hex>        what came of a blob before its transfer broke off
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
 //!   reserve                    room for removing when the disk is full
 //!   trash/                     what was removed and is not deleted yet
@@ -35,6 +36,8 @@
 //!   pull needs, its session has pinned. Order: one layer's lock, `turn`, `store`, then `index` or `containers`.
 //! - **What a killed process left is found by its released lock.** Every entry of `tmp/` is locked by the process that works
 //!   on it; whoever adds or removes something deletes the others, and collects what they brought.
+//! - **What came of a blob is not asked for again.** `partial/` keeps it for a day, also when the process that fetched it
+//!   is killed; it is verified with the rest.
 //! - **Nobody waits for a deletion.** It is a rename into `trash/`, where one process at a time, holding `locks/trash`,
 //!   deletes what nothing refers to any more.
 //! - `index.json` and every `state.json` are replaced by rename: readers take no lock.
@@ -51,6 +54,7 @@ mod index;
 mod layers;
 mod lock;
 mod lookup;
+mod partial;
 mod reserve;
 mod root;
 mod session;

@@ -48,7 +48,9 @@ pub(crate) const FOLDERS: [&str; 13] = [
 /// Whether a name is one that a store has, finished or, while another process makes it, not yet.
 fn is_ours(name: &str) -> bool {
     let files = ["version.json", "oci-layout", "index.json", "reserve"];
-    FOLDERS.contains(&name) || name == "volumes" || files.iter().any(|f| name.starts_with(f))
+    FOLDERS.contains(&name)
+        || ["volumes", crate::flat::FLAT, crate::partial::PARTIAL].contains(&name)
+        || files.iter().any(|f| name.starts_with(f))
 }
 
 impl Store {

@@ -8,5 +8,6 @@ mod login;
 mod places;
 mod protocol;
 mod push;
+mod resume;
 mod weather;
 mod world;
