@@ -1,6 +1,7 @@
 //! `minidock pull` from the registry that everybody runs, Debian's `docker-registry`.
 
 use expect_test::expect;
+use serde_json::{Value, json};
 
 use crate::support::{
     Context, DockerRegistry, Terminal, fixtures, layout_manifest, scenarios, shared,
@@ -15,6 +16,9 @@ scenarios!(
     a_moved_tag_is_followed,
     all_tags_of_a_repository_are_pulled,
     a_terminal_gets_progress,
+    programs_get_json,
+    lines_can_be_had_on_a_terminal,
+    a_digest_that_is_none_is_told_with_its_reason,
     the_official_images_can_be_pulled,
 );
 
@@ -192,8 +196,11 @@ fn a_moved_tag_is_followed(cx: &Context) {
     registry.push(&fixtures().join("app"), "moving:1");
     let output = cx.run(["pull", &reference]);
     let old = layout_manifest(&fixtures().join("busybox"));
+    let new = layout_manifest(&fixtures().join("app"));
     assert!(
-        output.ok().contains(&format!("\n1: moved, it was {old}\n")),
+        output
+            .ok()
+            .contains(&format!("\n1: moved from {old} to {new}\n")),
         "{output}"
     );
     assert!(
@@ -269,4 +276,108 @@ fn all_tags_of_a_repository_are_pulled(cx: &Context) {
     assert_eq!(images.silent_ok().lines().count(), 2, "{images}");
     let tagged = cx.run(["pull", "-a", &one]);
     assert!(tagged.error(125).contains("--all-tags"), "{tagged}");
+}
+
+fn programs_get_json(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let layout = fixtures().join("app");
+    let reference = registry.push(&layout, "app:1");
+    let json = |output: &str| -> Vec<Value> {
+        let lines = output.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    };
+    let first = cx.run(["pull", "--progress", "json", &reference]);
+    let messages = json(first.silent_ok());
+    assert_eq!(
+        messages[0],
+        json!({"id": "1", "status": "Pulling from app"})
+    );
+    let of = |status: &str| messages.iter().filter(|m| m["status"] == status).count();
+    assert_eq!(of("Pulling fs layer"), 2, "{first}");
+    assert_eq!(of("Extracting"), 2, "{first}");
+    assert_eq!(of("Pull complete"), 2, "{first}");
+    // All bytes of each layer are told.
+    let told = messages.iter().filter(|m| {
+        m["status"] == "Downloading"
+            && m["progressDetail"]["current"] == m["progressDetail"]["total"]
+    });
+    assert_eq!(told.count(), 2, "{first}");
+    let digest = layout_manifest(&layout);
+    let id = cx.run(["images", "-q", "--no-trunc", &reference]);
+    let aux = json!({
+        "Reference": reference, "Digest": digest, "ID": id.silent_ok().trim(), "New": true, "Previous": null,
+    });
+    assert_eq!(messages.last().unwrap()["aux"], aux, "{first}");
+
+    let quiet = cx.run(["pull", "-q", "--progress=json", &reference]);
+    let messages = json(quiet.silent_ok());
+    assert_eq!(messages.len(), 1, "{quiet}");
+    assert_eq!(messages[0]["aux"]["New"], false, "{quiet}");
+    assert_eq!(messages[0]["aux"]["Digest"], digest.as_str(), "{quiet}");
+
+    let copy = format!("{}/copy:2", registry.host);
+    cx.run(["tag", &reference, &copy]).silent_ok();
+    let pushed = cx.run(["push", "--progress", "json", &copy]);
+    let messages = json(pushed.silent_ok());
+    assert_eq!(
+        messages[0],
+        json!({"status": format!("The push refers to repository [{}/copy]", registry.host)})
+    );
+    let aux = &messages.last().unwrap()["aux"];
+    assert_eq!(aux["Tag"], "2", "{pushed}");
+    assert_eq!(aux["Digest"], digest.as_str(), "{pushed}");
+    assert!(aux["Size"].as_u64().unwrap() > 100, "{pushed}");
+
+    let missing = format!("{}/app:none", registry.host);
+    let failed = cx.run(["pull", "--progress", "json", &missing, &reference]);
+    let messages = json(&failed.stdout);
+    let why =
+        format!("manifest for {missing} not found: the registry does not know this tag or digest");
+    assert_eq!(
+        messages[0],
+        json!({"error": why, "errorDetail": {"message": why}}),
+        "{failed}"
+    );
+    assert_eq!(messages.last().unwrap()["aux"]["New"], false, "{failed}");
+    assert_eq!(failed.code, Some(1), "{failed}");
+    assert!(failed.stderr.contains(&why), "{failed}");
+}
+
+fn lines_can_be_had_on_a_terminal(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app:1");
+    let output = Terminal::start(cx, ["pull", "--progress", "plain", &reference]).wait();
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(!output.stdout.contains('\x1b'), "{output}");
+    assert_eq!(
+        output.stdout.matches(": Pull complete").count(),
+        2,
+        "{output}"
+    );
+    let wrong = cx.run(["pull", "--progress", "fancy", &reference]);
+    let told = wrong.fails(125);
+    assert!(
+        told.contains("'fancy'") && told.contains("hint: choose one of auto, plain, json\n"),
+        "{wrong}"
+    );
+}
+
+fn a_digest_that_is_none_is_told_with_its_reason(cx: &Context) {
+    for verb in [
+        &["pull"][..],
+        &["push"],
+        &["tag", "x"],
+        &["manifest", "inspect"],
+    ] {
+        let output = cx.run([verb, &["app@sha256:12"]].concat());
+        let told = output.fails(1);
+        assert!(
+            told.contains("app@sha256:12") && told.contains("64"),
+            "{output}"
+        );
+    }
 }

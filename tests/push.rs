@@ -54,10 +54,11 @@ fn the_words_are_dockers_and_the_bytes_are_the_same(cx: &Context) {
     cx.run(["pull", "-q", &other]).silent_ok();
     cx.run(["tag", &other, &copy]).silent_ok();
     let moved = cx.run(["push", &copy]);
+    let new = layout_manifest(&fixtures().join("busybox"));
     assert!(
         moved
             .ok()
-            .ends_with(&format!("2: moved, it was {digest}\n")),
+            .ends_with(&format!("2: moved from {digest} to {new}\n")),
         "{moved}"
     );
 }

@@ -58,6 +58,11 @@ impl Failure {
         self.code
     }
 
+    /// What failed, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether all that happened is that the reader of our output went away.
     pub fn is_broken_pipe(&self) -> bool {
         let mut cause = self.cause.as_deref();

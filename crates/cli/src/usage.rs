@@ -88,7 +88,13 @@ pub fn failure(error: &Error) -> Failure {
     let text = error.render().to_string();
     let line = text.lines().next().unwrap_or_default();
     let meant = told(ContextKind::SuggestedArg).map(|flag| format!("did you mean {flag}?"));
-    Failure::usage(line.trim_start_matches("error: ")).hint(meant.unwrap_or(help))
+    let choices = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
+            Some(format!("choose one of {}", values.join(", ")))
+        }
+        _ => None,
+    };
+    Failure::usage(line.trim_start_matches("error: ")).hint(meant.or(choices).unwrap_or(help))
 }
 
 fn unknown_verb(command: &str, verb: &str, meant: Option<String>) -> Failure {

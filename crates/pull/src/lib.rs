@@ -136,6 +136,8 @@ pub enum Event {
     Waiting {
         /// Its blob.
         layer: Digest,
+        /// Bytes in all.
+        size: u64,
     },
     /// Bytes of the layer came in.
     Downloading {
@@ -410,6 +412,7 @@ async fn bring(
     for layer in &layers {
         registry.event(Event::Waiting {
             layer: layer.blob.clone(),
+            size: layer.size,
         });
     }
     stream::iter(layers.iter().map(Ok::<_, Error>))

@@ -24,6 +24,16 @@ pub fn platform(given: Option<&str>) -> Result<Platform, Failure> {
     }
 }
 
+/// A reference as it was typed.
+pub fn reference(text: &str) -> Result<Reference, Failure> {
+    text.parse().map_err(not_a_reference)
+}
+
+/// Why a text is no reference.
+pub fn not_a_reference(error: ReferenceError) -> Failure {
+    Failure::new(error.to_string()).caused_by(error)
+}
+
 /// Does the same to several subjects: each failure is told, the others are still done.
 pub fn each(
     subjects: &[String],
@@ -45,9 +55,7 @@ pub fn each(
 
 /// The name that a new image is to have: no digest, that is not ours to choose.
 pub fn image_name(text: &str) -> Result<Reference, Failure> {
-    let reference: Reference = text
-        .parse()
-        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+    let reference = reference(text)?;
     if reference.digest().is_some() {
         return Err(Failure::new(format!(
             "cannot give an image the name {text:?}: a digest follows from its content"

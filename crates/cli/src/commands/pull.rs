@@ -3,23 +3,27 @@
 use std::io::Write;
 
 use clap::Args;
-use minidock_engine::oci::{Platform, Reference, ReferenceError};
+use minidock_engine::oci::{Platform, Reference};
 use minidock_engine::{Bounds, Engine, PullOptions, Pulled, remote_tags};
+use serde_json::json;
 
-use super::common::{each, platform, print};
+use super::common::{each, not_a_reference, platform, print, reference};
 use crate::bounds::BoundFlags;
 use crate::failure::Failure;
 use crate::place::Place;
-use crate::progress::{Progress, Stream};
+use crate::progress::{Progress, Stream, Style, failed, outcome};
 
 #[derive(Debug, Args)]
 pub struct PullArgs {
     /// Download all tagged images in the repository
     #[arg(short, long)]
     pub all_tags: bool,
-    /// Suppress verbose output
+    /// Only print what was pulled: its reference, or with `--progress json` the result as an object
     #[arg(short, long)]
     pub quiet: bool,
+    /// How progress is shown: bars on a terminal, lines, or JSON messages for programs
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    pub progress: Style,
     /// Layers that are fetched at the same time
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub max_concurrent_downloads: Option<u8>,
@@ -48,46 +52,80 @@ pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
             .map_or(PullOptions::default().max_concurrent, usize::from),
         ..place.pull_options()?
     };
-    if args.all_tags {
-        return each(&args.images, |image| {
-            pull_all(place, image, &how, args.quiet)
-        });
-    }
+    let shown = Shown {
+        style: args.progress,
+        quiet: args.quiet,
+    };
     each(&args.images, |image| {
-        if !args.quiet && image.parse::<Reference>().is_ok() && Reference::tag_is_implied(image) {
-            print("Using default tag: latest\n")?;
+        let result = if args.all_tags {
+            pull_all(place, image, &how, shown)
+        } else {
+            pull_typed(place, image, &how, shown)
+        };
+        if let (Err(failure), Style::Json) = (&result, args.progress) {
+            print(&failed(failure.message()))?;
         }
-        pull_one(place, image, &how, args.quiet)
+        result
     })
 }
 
-fn pull_one(place: &Place, image: &str, how: &PullOptions, quiet: bool) -> Result<(), Failure> {
-    if quiet {
-        let (reference, _) = bring(place, image, how, &Progress::quiet)?;
-        return print(&format!("{reference}\n"));
+/// What is printed of a pull.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    style: Style,
+    quiet: bool,
+}
+
+fn pull_typed(place: &Place, image: &str, how: &PullOptions, shown: Shown) -> Result<(), Failure> {
+    if !shown.quiet
+        && shown.style != Style::Json
+        && image.parse::<Reference>().is_ok()
+        && Reference::tag_is_implied(image)
+    {
+        print("Using default tag: latest\n")?;
     }
-    let progress = || Progress::new(Stream::Stdout);
+    pull_one(place, image, how, shown)
+}
+
+fn pull_one(place: &Place, image: &str, how: &PullOptions, shown: Shown) -> Result<(), Failure> {
+    let progress = || match shown.quiet {
+        true => Progress::quiet(),
+        false => Progress::new(shown.style, Stream::Stdout),
+    };
     let (reference, pulled) = bring(place, image, how, &progress)?;
-    print(&summary(&reference, &pulled))?;
-    print(&format!("{reference}\n"))
+    let words = match shown.quiet {
+        true => String::new(),
+        false => summary(&reference, &pulled),
+    };
+    match shown.style {
+        Style::Json => print(&outcome(
+            &words,
+            &json!({
+                "Reference": reference.to_string(),
+                "Digest": pulled.digest.to_string(),
+                "ID": pulled.image_id.to_string(),
+                "New": pulled.new,
+                "Previous": pulled.before.as_ref().map(ToString::to_string),
+            }),
+        )),
+        Style::Auto | Style::Plain => print(&format!("{words}{reference}\n")),
+    }
 }
 
 /// All tags of a repository, in order.
-fn pull_all(place: &Place, image: &str, how: &PullOptions, quiet: bool) -> Result<(), Failure> {
-    let reference: Reference = image
-        .parse()
-        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+fn pull_all(place: &Place, image: &str, how: &PullOptions, shown: Shown) -> Result<(), Failure> {
+    let reference = reference(image)?;
     if !Reference::tag_is_implied(image) {
         return Err(Failure::usage(
             "a tag or digest cannot be used with --all-tags",
         ));
     }
-    let progress = Progress::new(Stream::Stderr);
+    let progress = Progress::new(Style::Auto, Stream::Stderr);
     let tags = remote_tags(&reference, how, &|event| progress.show(event))
         .map_err(minidock_engine::Error::from)?;
     progress.end();
     for tag in tags {
-        pull_one(place, &format!("{}:{tag}", reference.name()), how, quiet)?;
+        pull_one(place, &format!("{}:{tag}", reference.name()), how, shown)?;
     }
     Ok(())
 }
@@ -107,7 +145,7 @@ pub fn for_run(
     };
     let progress = || match quiet {
         true => Progress::quiet(),
-        false => Progress::new(Stream::Stderr),
+        false => Progress::new(Style::Auto, Stream::Stderr),
     };
     let (reference, pulled) = bring(place, image, &how, &progress)?;
     if !quiet {
@@ -140,7 +178,7 @@ fn bring(
     let mut candidates = how
         .registries
         .candidates(image)
-        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?
+        .map_err(not_a_reference)?
         .into_iter()
         .peekable();
     while let Some(reference) = candidates.next() {
@@ -167,7 +205,7 @@ fn summary(reference: &Reference, pulled: &Pulled) -> String {
         "Image is up to date for"
     };
     let moved = match (&pulled.before, reference.tag()) {
-        (Some(before), Some(tag)) => format!("{tag}: moved, it was {before}\n"),
+        (Some(before), Some(tag)) => format!("{tag}: moved from {before} to {}\n", pulled.digest),
         _ => String::new(),
     };
     format!(

@@ -1,22 +1,26 @@
 //! `minidock push`.
 
 use clap::Args;
-use minidock_engine::Pushed;
-use minidock_engine::oci::{Reference, ReferenceError};
+use minidock_engine::oci::Reference;
+use minidock_engine::{PullOptions, Pushed};
+use serde_json::json;
 
-use super::common::print;
+use super::common::{print, reference};
 use crate::failure::Failure;
 use crate::place::Place;
-use crate::progress::{Progress, Stream};
+use crate::progress::{Progress, Stream, Style, failed, outcome};
 
 #[derive(Debug, Args)]
 pub struct PushArgs {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     pub all_tags: bool,
-    /// Suppress verbose output
+    /// Only print what was pushed: its reference, or with `--progress json` the result as an object
     #[arg(short, long)]
     pub quiet: bool,
+    /// How progress is shown: bars on a terminal, lines, or JSON messages for programs
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    pub progress: Style,
     /// Image name and tag
     #[arg(value_name = "NAME[:TAG]")]
     pub image: String,
@@ -24,10 +28,15 @@ pub struct PushArgs {
 
 /// `minidock push`.
 pub fn push(place: &Place, args: PushArgs) -> Result<u8, Failure> {
-    let reference: Reference = args
-        .image
-        .parse()
-        .map_err(|e: ReferenceError| Failure::new(e.to_string()))?;
+    let result = push_typed(place, &args);
+    if let (Err(failure), Style::Json) = (&result, args.progress) {
+        print(&failed(failure.message()))?;
+    }
+    result.map(|()| 0)
+}
+
+fn push_typed(place: &Place, args: &PushArgs) -> Result<(), Failure> {
+    let reference = reference(&args.image)?;
     let implied = Reference::tag_is_implied(&args.image);
     if args.all_tags && !implied {
         return Err(Failure::usage("a tag cannot be used with --all-tags"));
@@ -36,6 +45,7 @@ pub fn push(place: &Place, args: PushArgs) -> Result<u8, Failure> {
         return Err(Failure::new("cannot push a digest reference")
             .hint("push a tag; the registry computes the same digest"));
     }
+    let words = !args.quiet && args.progress != Style::Json;
     let references = if args.all_tags {
         let tags = place.engine()?.tags(&reference)?;
         if tags.is_empty() {
@@ -46,36 +56,54 @@ pub fn push(place: &Place, args: PushArgs) -> Result<u8, Failure> {
         }
         tags
     } else {
-        if implied && !args.quiet {
+        if implied && words {
             print("Using default tag: latest\n")?;
         }
         vec![reference.clone()]
     };
-    if !args.quiet {
-        print(&format!(
-            "The push refers to repository [{}]\n",
-            reference.name()
-        ))?;
+    let start = format!("The push refers to repository [{}]", reference.name());
+    if words {
+        print(&format!("{start}\n"))?;
+    } else if !args.quiet {
+        Progress::new(args.progress, Stream::Stdout).say(&start);
     }
     let options = place.pull_options()?;
     for reference in references {
-        let progress = if args.quiet {
-            Progress::quiet()
-        } else {
-            Progress::new(Stream::Stdout)
-        };
-        let pushed = place.engine()?.push(&reference, &options, &|event| {
-            progress.show(event);
-        });
-        progress.end();
-        let pushed = pushed?;
-        print(&if args.quiet {
-            format!("{reference}\n")
-        } else {
-            summary(&reference, &pushed)
-        })?;
+        push_one(place, args, &reference, &options)?;
     }
-    Ok(0)
+    Ok(())
+}
+
+fn push_one(
+    place: &Place,
+    args: &PushArgs,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<(), Failure> {
+    let progress = match args.quiet {
+        true => Progress::quiet(),
+        false => Progress::new(args.progress, Stream::Stdout),
+    };
+    let pushed = place.engine()?.push(reference, options, &|event| {
+        progress.show(event);
+    });
+    progress.end();
+    let pushed = pushed?;
+    let words = summary(reference, &pushed);
+    match (args.progress, args.quiet) {
+        (Style::Json, quiet) => print(&outcome(
+            if quiet { "" } else { &words },
+            &json!({
+                "Reference": reference.to_string(),
+                "Tag": reference.tag(),
+                "Digest": pushed.digest.to_string(),
+                "Size": pushed.size,
+                "Previous": pushed.before.as_ref().map(ToString::to_string),
+            }),
+        )),
+        (_, true) => print(&format!("{reference}\n")),
+        (_, false) => print(&words),
+    }
 }
 
 /// Docker's last line, and what the tag named before if it moved.
@@ -83,7 +111,10 @@ fn summary(reference: &Reference, pushed: &Pushed) -> String {
     let tag = reference.tag().unwrap_or("latest");
     let mut text = format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size);
     if let Some(before) = &pushed.before {
-        text.push_str(&format!("{tag}: moved, it was {before}\n"));
+        text.push_str(&format!(
+            "{tag}: moved from {before} to {}\n",
+            pushed.digest
+        ));
     }
     text
 }

@@ -1,13 +1,13 @@
 //! `minidock tags` and `minidock manifest inspect`: looking at a registry without pulling.
 
 use clap::Args;
-use minidock_engine::oci::{Reference, ReferenceError};
+use minidock_engine::oci::Reference;
 use minidock_engine::{Event, remote_document, remote_tags};
 
-use super::common::print;
+use super::common::{print, reference};
 use crate::failure::Failure;
 use crate::place::Place;
-use crate::progress::{Progress, Stream};
+use crate::progress::{Progress, Stream, Style};
 
 #[derive(Debug, Args)]
 pub struct TagsArgs {
@@ -26,20 +26,15 @@ pub struct ManifestInspectArgs {
     pub image: String,
 }
 
-fn parse(text: &str) -> Result<Reference, Failure> {
-    text.parse()
-        .map_err(|e: ReferenceError| Failure::new(e.to_string()))
-}
-
 /// Only what goes wrong on the way is shown.
 fn weather() -> impl Fn(Event) + Sync {
-    let progress = Progress::new(Stream::Stderr);
+    let progress = Progress::new(Style::Auto, Stream::Stderr);
     move |event| progress.show(event)
 }
 
 /// `minidock tags`: one a line.
 pub fn tags(place: &Place, args: TagsArgs) -> Result<u8, Failure> {
-    let reference = parse(&args.repository)?;
+    let reference = reference(&args.repository)?;
     if !Reference::tag_is_implied(&args.repository) {
         return Err(Failure::usage(format!(
             "{} names one image; a repository is needed, without tag or digest",
@@ -60,7 +55,7 @@ pub fn tags(place: &Place, args: TagsArgs) -> Result<u8, Failure> {
 
 /// `minidock manifest inspect`: the index or manifest that the reference names.
 pub fn manifest_inspect(place: &Place, args: ManifestInspectArgs) -> Result<u8, Failure> {
-    let reference = parse(&args.image)?;
+    let reference = reference(&args.image)?;
     let (digest, bytes) = remote_document(&reference, &place.pull_options()?, &weather())
         .map_err(minidock_engine::Error::from)?;
     let failed = |e| Failure::new("cannot show the manifest").caused_by(e);

@@ -3,7 +3,6 @@
 use std::os::unix::process::CommandExt;
 
 use clap::Args;
-use minidock_engine::oci::Reference;
 use minidock_engine::{Bounds, Error, RunRequest, Warning};
 
 use crate::bounds::BoundFlags;
@@ -73,7 +72,7 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     match result {
         Err(Error::ImageNotFound(_)) if pull == Pull::Missing && !pulled => {
             drop(engine);
-            let reference: Reference = parse(&request.image)?;
+            let reference = super::common::reference(&request.image)?;
             if !quiet {
                 eprint_line(&format!(
                     "Unable to find image '{}' locally",
@@ -87,11 +86,6 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
             Failure::from(error).code(code)
         }),
     }
-}
-
-fn parse(image: &str) -> Result<Reference, Failure> {
-    let parsed = image.parse();
-    parsed.map_err(|e: minidock_engine::oci::ReferenceError| Failure::new(e.to_string()))
 }
 
 /// Pulls the image and runs minidock anew: a container is only ever started by a process that never
