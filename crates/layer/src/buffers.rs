@@ -1,6 +1,7 @@
 //! Buffers that are used again and again, and bound how far one thread gets ahead of another.
 
-use std::ops::Deref;
+use std::io::BufRead;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -11,6 +12,40 @@ const COUNT: usize = 24;
 
 /// A filled buffer that several threads look at.
 pub type Bytes = Arc<Buffer>;
+
+/// Some bytes of a shared buffer, which is not used again before they are dropped.
+pub struct Piece {
+    bytes: Bytes,
+    range: Range<usize>,
+}
+
+impl Piece {
+    /// `len` bytes at `at`, if the buffer has them.
+    pub fn of(bytes: &Bytes, at: usize, len: usize) -> Option<Self> {
+        let range = at..at.checked_add(len)?;
+        let bytes = Arc::clone(bytes);
+        (range.end <= bytes.len()).then_some(Self { bytes, range })
+    }
+
+    /// Whether two are of one buffer.
+    pub fn beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+}
+
+/// A reader of shared buffers.
+pub trait Shared: BufRead {
+    /// The next `len` bytes, which are not consumed, if they stand together.
+    fn piece(&self, len: usize) -> Option<Piece>;
+}
 
 /// The buffers that nobody uses at the moment.
 pub struct Buffers {

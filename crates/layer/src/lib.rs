@@ -12,8 +12,8 @@
 //! outside can be reached whatever an entry is called (`walk`). `..` in an entry's name is refused.
 //!
 //! # Pipeline
-//! One thread reads and inflates, one hashes and keeps the blob, one makes the files; they share a few recycled buffers, so
-//! memory is bounded whatever the layer's size.
+//! One thread reads and inflates, one hashes and keeps the blob, one makes the files and another fills the small ones; they
+//! share a few recycled buffers, so memory is bounded whatever the layer's size.
 
 pub mod aside;
 mod buffers;

@@ -315,3 +315,55 @@ fn sparse_files_keep_their_holes_and_content() {
     );
     assert!(content[3..100_000].iter().all(|b| *b == 0));
 }
+
+/// Enough small files in a row to be filled in batches, with large ones between, of which some are replaced, linked to and
+/// shut away as soon as their names are made.
+#[test]
+fn thousands_of_small_files_have_their_own_content_mode_and_time() {
+    let content = |i: usize| format!("{i} ").repeat(i % 97).into_bytes();
+    let mode = |i: usize| [0o644, 0o755, 0o4755, 0o2711, 0o000, 0o400][i % 6];
+    let mut tar = Tar::new();
+    for folder in 0..20 {
+        tar = tar.folder(&format!("f{folder}"), 0o500);
+        for i in 0..200 {
+            let i = folder * 200 + i;
+            let name = format!("f{folder}/{i}");
+            if i % 9 == 0 {
+                tar = tar.file_mode(&name, 0o4777, b"replaced at once");
+            }
+            if i % 50 == 0 {
+                tar = tar.file("large", &vec![b'L'; 300_000]);
+            }
+            let mtime = i64::try_from(i).unwrap() - 2000;
+            tar = tar.mtime(mtime).file_mode(&name, mode(i), &content(i));
+            if i % 11 == 0 {
+                tar = tar.hard_link(&format!("link{i}"), &name);
+            }
+            if i % 13 == 0 {
+                tar = tar
+                    .file_mode(&format!("gone{i}"), 0o644, b"gone")
+                    .folder(&format!("gone{i}"), 0o711);
+            }
+        }
+    }
+    let world = World::new();
+    let tree = world.unpack(tar);
+    for i in 0..4000 {
+        let path = tree.join(format!("f{}/{i}", i / 200));
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(found.mode() & 0o7777, mode(i), "{i}");
+        assert_eq!(found.mtime(), i64::try_from(i).unwrap() - 2000, "{i}");
+        assert_eq!(found.len(), content(i).len() as u64, "{i}");
+        if found.mode() & 0o400 != 0 {
+            assert_eq!(std::fs::read(&path).unwrap(), content(i), "{i}");
+        }
+        if i % 11 == 0 {
+            let link = std::fs::symlink_metadata(tree.join(format!("link{i}"))).unwrap();
+            assert_eq!((link.ino(), link.nlink()), (found.ino(), 2), "{i}");
+        }
+        if i % 13 == 0 {
+            assert!(tree.join(format!("gone{i}")).is_dir(), "{i}");
+        }
+    }
+    assert_eq!(std::fs::read(tree.join("large")).unwrap().len(), 300_000);
+}

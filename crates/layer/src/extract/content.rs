@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attributes::{FolderAttributes, times};
+use super::attributes::FolderAttributes;
+use super::fill::{SMALL, finish};
 use super::known::Folder;
 use super::{Extractor, join};
 use crate::aside::{Device, DeviceKind};
+use crate::buffers::Shared;
 use crate::tar_reader::{Entry, Kind, TarReader};
 use crate::walk::{Reached, components, stat};
 use crate::whiteout::is_whiteout;
@@ -74,7 +76,7 @@ impl Extractor<'_> {
         made.map_err(Error::file("create the symlink", path))
     }
 
-    pub(super) fn file<R: BufRead>(
+    pub(super) fn file<R: Shared>(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
@@ -98,20 +100,25 @@ impl Extractor<'_> {
             result => result,
         };
         let mut file = File::from(made.map_err(Error::file("create", path))?);
-        match &entry.sparse {
-            None => write_all(&mut file, path, tar)?,
-            Some(extents) => write_extents(&file, path, entry, extents, tar)?,
-        }
         self.content_size = self.content_size.saturating_add(entry.size);
-        let io = |operation| Error::file(operation, path);
+        let whole = match (&self.filler, &entry.sparse, entry.xattrs.as_slice()) {
+            (Some(_), None, []) => tar.whole(SMALL),
+            _ => None,
+        };
+        match (&whole, &entry.sparse) {
+            (Some(_), _) => {}
+            (None, None) => write_all(&mut file, path, tar)?,
+            (None, Some(extents)) => write_extents(&file, path, entry, extents, tar)?,
+        }
         let told = self.give(path, entry, |uid, gid| rustix::fs::fchown(&file, uid, gid))?;
         // After chown, which clears setuid and setgid, and before the mode may forbid writing.
         let unset = self.set_xattrs(&file, path, entry)?;
-        if !self.modes.is_right(&file, mode, entry.mode) {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.mode))
-                .map_err(io("change the mode of"))?;
+        let right = self.modes.is_right(&file, mode, entry.mode);
+        let mode = (!right).then_some(entry.mode);
+        match (&mut self.filler, whole) {
+            (Some(filler), Some(content)) => filler.add(file, content, mode, entry.mtime, path)?,
+            _ => finish(&file, mode, entry.mtime, path)?,
         }
-        rustix::fs::futimens(&file, &times(entry.mtime)).map_err(io("set the time of"))?;
         self.keep_aside(path, entry, told, None, unset)
     }
 
@@ -268,7 +275,7 @@ fn clear_xattrs(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<(), 
     Ok(())
 }
 
-fn failed(operation: &'static str, path: &[u8]) -> impl FnOnce(std::io::Error) -> Error {
+pub(super) fn failed(operation: &'static str, path: &[u8]) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::File {
         operation,
         path: String::from_utf8_lossy(path).into_owned(),

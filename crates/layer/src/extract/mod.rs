@@ -5,19 +5,22 @@
 
 mod attributes;
 mod content;
+mod fill;
 mod hiding;
 mod known;
 
-use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::aside::AsideWriter;
+use crate::buffers::Shared;
 use crate::tar_reader::{Entry, Kind, TarReader};
 use crate::walk::{Folder, Reached, Walker, components, join};
 use crate::{Error, Limits, Options, Ownership, Target, Whiteouts};
 
 use attributes::Modes;
 pub(crate) use attributes::{FolderAttributes, set_folders};
+use fill::Filler;
+pub use fill::filler;
 pub(crate) use hiding::remove_whiteouts;
 use known::{DEFAULT, Known};
 
@@ -64,6 +67,7 @@ pub struct Extractor<'a> {
     known: Known<'a>,
     root: Option<FolderAttributes>,
     modes: Modes,
+    filler: Option<Filler>,
     /// Memory for the path of the entry that is being made.
     path: Vec<u8>,
     pub entries: u64,
@@ -71,7 +75,7 @@ pub struct Extractor<'a> {
 }
 
 impl<'a> Extractor<'a> {
-    pub fn new(target: &Target<'a>, options: &Options) -> Result<Self, Error> {
+    pub fn new(target: &Target<'a>, options: &Options, filler: Filler) -> Result<Self, Error> {
         Ok(Self {
             walker: Walker::new(target.tree)?,
             ownership: options.ownership,
@@ -80,6 +84,7 @@ impl<'a> Extractor<'a> {
             known: Known::new(target.aside.map(AsideWriter::new).transpose()?),
             root: None,
             modes: Modes::new(),
+            filler: Some(filler),
             path: Vec::new(),
             entries: 0,
             content_size: 0,
@@ -87,7 +92,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Applies all entries of an archive.
-    pub fn run<R: BufRead>(&mut self, tar: &mut TarReader<R>) -> Result<(), Error> {
+    pub fn run<R: Shared>(&mut self, tar: &mut TarReader<R>) -> Result<(), Error> {
         while let Some(entry) = tar.next()? {
             self.entries += 1;
             if self.entries > self.limits.max_entries {
@@ -105,10 +110,15 @@ impl<'a> Extractor<'a> {
             }
             self.apply(&entry, tar)?;
         }
-        Ok(())
+        self.filler.as_mut().map_or(Ok(()), Filler::flush)
     }
 
-    fn apply<R: BufRead>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
+    /// Lets the other thread end, once it has filled what it was given.
+    pub fn no_more(&mut self) {
+        self.filler = None;
+    }
+
+    fn apply<R: Shared>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
         // Entries of one folder usually come together.
         let (raw_parent, name) = split(&entry.path);
         let usual = is_usual(name) && entry.path.len() <= MAX_PATH;
@@ -139,7 +149,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Makes an entry in its folder. That nothing stands there yet is the usual case, so it is tried before it is looked.
-    fn apply_in<R: BufRead>(
+    fn apply_in<R: Shared>(
         &mut self,
         (folder, folder_path): &Folder,
         name: &[u8],
@@ -158,7 +168,7 @@ impl<'a> Extractor<'a> {
         made
     }
 
-    fn make<R: BufRead>(
+    fn make<R: Shared>(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],

@@ -14,6 +14,7 @@ mod sparse;
 use std::io::{self, BufRead, Read};
 
 use crate::Error;
+use crate::buffers::{Piece, Shared};
 
 use header::{BLOCK, Header, until_nul};
 use pax::{Global, Pax, Records};
@@ -109,6 +110,20 @@ impl<R: BufRead> TarReader<R> {
         }
         let data = self.input.fill_buf().map_err(Error::Read)?;
         Ok(&data[..have.min(most)])
+    }
+
+    /// All of the current entry's data at once, if it stands in one buffer and has at most `most` bytes.
+    pub(crate) fn whole(&mut self, most: u64) -> Option<Piece>
+    where
+        R: Shared,
+    {
+        let len = usize::try_from(self.remaining.min(most + 1)).ok()?;
+        if len as u64 > most {
+            return None;
+        }
+        let piece = self.input.piece(len)?;
+        self.consume(len);
+        Some(piece)
     }
 
     /// Goes past `n` bytes that [`TarReader::data`] gave.
