@@ -43,6 +43,7 @@ mod read_only_store;
 mod readme;
 mod registries;
 mod run;
+mod search;
 mod seccomp;
 mod signals;
 mod storage;

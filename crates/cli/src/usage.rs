@@ -40,11 +40,6 @@ const MISSING: &[(&[&str], &str, &str)] = &[
         "`minidock run --network host` shares the host's",
     ),
     (
-        &["search"],
-        "registries are not searched",
-        "`minidock tags REPOSITORY` lists the tags of a repository",
-    ),
-    (
         &[
             "compose",
             "swarm",

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use minidock_oci::{ContainerConfig, Digest, ImageConfig};
+use minidock_oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
+use minidock_pull::{Event, PullOptions, remote_image};
 use minidock_store::StoreError;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
@@ -65,6 +66,44 @@ pub struct HistoryLine {
     pub comment: String,
     /// Sum of the sizes of the files in its layer, in bytes.
     pub size: u64,
+}
+
+impl ImageDetails {
+    /// Whether it is for a platform; a variant counts only where it is named. One that does not say is for none.
+    pub fn is_for(&self, wanted: &Platform) -> bool {
+        self.config.platform().is_some_and(|have| {
+            have.os == wanted.os
+                && have.architecture == wanted.architecture
+                && (wanted.variant.is_none() || wanted.variant == have.variant)
+        })
+    }
+}
+
+/// All that a registry tells of an image without handing out its layers. The size is that of the layers as they are stored
+/// there, compressed.
+///
+/// # Errors
+/// When the registry does not have it, cannot be reached, or does not keep its word.
+pub fn inspect_remote(
+    reference: &Reference,
+    options: &PullOptions,
+    events: &(dyn Fn(Event) + Sync),
+) -> Result<ImageDetails, Error> {
+    let image = remote_image(reference, options, events)?;
+    let name = reference.familiar_name();
+    let tag = reference.tag().map(|tag| (name.clone(), tag.to_owned()));
+    Ok(ImageDetails {
+        summary: ImageSummary {
+            id: image.image_id,
+            created: time(&image.config.created),
+            size: image.size,
+            tags: tag.into_iter().collect(),
+            digests: [(name, image.digest)].into(),
+        },
+        config: image.config,
+        layers: Vec::new(),
+        last_tagged: None,
+    })
 }
 
 impl Engine {

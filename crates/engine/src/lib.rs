@@ -52,7 +52,7 @@ pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
 pub use info::Info;
-pub use inspect::{ContainerDetails, HistoryLine, ImageDetails};
+pub use inspect::{ContainerDetails, HistoryLine, ImageDetails, inspect_remote};
 pub use jiff::Timestamp;
 pub use minidock_layer::change::ChangeKind;
 pub use minidock_layer::write::Compression;
@@ -60,7 +60,7 @@ pub use minidock_oci as oci;
 pub use minidock_pull::archive::{Format, Loaded};
 pub use minidock_pull::{
     Arrival, Credential, Credentials, Download, Event, Kept, PullOptions, Pulled, Pushed,
-    Registries, remote_document, remote_tags,
+    Registries, SearchResult, remote_document, remote_tags, search,
 };
 pub use minidock_store::{
     Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,

@@ -112,6 +112,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A registry that cannot be searched.
+    #[error("cannot search {registry}: {problem}")]
+    NotSearchable {
+        /// The host.
+        registry: String,
+        /// Why not.
+        problem: String,
+    },
     /// What is to be pushed is not in the store.
     #[error("an image does not exist locally with the tag: {0}")]
     NotInStore(String),
@@ -322,6 +330,10 @@ impl Error {
             Self::Web { kind: TransportKind::Connect, .. } => Some("check the address, and that this machine reaches it (proxy: HTTPS_PROXY, HTTP_PROXY)".into()),
             Self::Denied { registry, account: None, .. } => Some(format!("check the spelling, or log in: minidock login{}", login_argument(registry))),
             Self::Denied { registry, .. } => Some(format!("check the spelling, or log in with another account: minidock login{}", login_argument(registry))),
+            Self::NotSearchable { problem, registry } if problem.starts_with("it refuses") => {
+                Some(format!("log in with an account that may list its repositories: minidock login{}", login_argument(registry)))
+            }
+            Self::NotSearchable { .. } => Some("`minidock tags REPOSITORY` lists the tags of a repository whose name is known".into()),
             Self::NotInStore(_) => Some("see `minidock images`; another image gets a name with `minidock tag`".into()),
             Self::LoginRefused { .. } => Some("check name and password; where the account has a second factor, a personal access token takes the password's place".into()),
             Self::Credentials(e) => e.hint(),

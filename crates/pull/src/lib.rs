@@ -15,7 +15,8 @@
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
 //! | `foreign` | layers that are elsewhere than at their registry |
-//! | `remote` | looking at a repository without bringing anything |
+//! | `remote`, `search` | looking at a repository or a registry without bringing anything |
+//! | `pages` | lists that come in pages |
 //! | `push`, `upload` | from the store to a repository; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
@@ -50,11 +51,13 @@ mod error;
 mod foreign;
 mod http;
 mod manifest;
+mod pages;
 mod push;
 mod rate_limit;
 mod registries;
 mod remote;
 mod retry;
+mod search;
 mod upload;
 mod web;
 
@@ -72,6 +75,7 @@ pub use push::{Pushed, push};
 pub use registries::{Endpoint, Registries};
 pub use remote::{RemoteImage, remote_document, remote_image, remote_tags};
 pub use retry::RetryPolicy;
+pub use search::{SearchResult, search};
 pub use web::Download;
 
 use http::{Ask, Registry, Subject};

@@ -176,19 +176,20 @@ struct Outline {
     layers: Option<serde::de::IgnoredAny>,
 }
 
+/// What came instead of the JSON that was wanted: often it is the page of some proxy.
+pub fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
+    format!("it is not the JSON that it should be ({error}); it begins with {start:?}")
+}
+
 /// The document's own word on what it is, checked against its shape: a header alone may lie.
 fn media_type(
     registry: &Registry<'_>,
     bytes: &[u8],
     header: Option<String>,
 ) -> Result<String, Error> {
-    let outline: Outline = serde_json::from_slice(bytes).map_err(|e| {
-        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-        registry.malformed(
-            "manifest",
-            format!("it is not JSON of a manifest ({e}); it begins with {start:?}"),
-        )
-    })?;
+    let outline: Outline = serde_json::from_slice(bytes)
+        .map_err(|e| registry.malformed("manifest", not_json(bytes, &e)))?;
     if outline.schema_version == Some(1) {
         return Err(Error::Schema1(registry.image()));
     }

@@ -224,6 +224,24 @@ impl Registries {
         }
     }
 
+    /// Refuses a registry that is blocked as a whole.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn check_not_blocked(&self, host: &str) -> Result<(), Error> {
+        let blocked = |rule: &&Rule| {
+            let wildcard = rule.prefix.strip_prefix('*');
+            rule.blocked && (rule.prefix == host || wildcard.is_some_and(|d| host.ends_with(d)))
+        };
+        match self.rules.iter().find(blocked) {
+            Some(rule) => Err(Error::Blocked {
+                image: host.to_owned(),
+                prefix: rule.prefix.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// The rule with the longest prefix of an image's name.
     fn rule(&self, reference: &Reference) -> Option<&Rule> {
         let fitting = self.rules.iter().filter(|rule| rule.fits(reference));

@@ -1,19 +1,9 @@
 //! Looking at a repository without bringing anything: its tags, its manifests, an image's config.
 
 use minidock_oci::{Digest, ImageConfig, Platform, Reference};
-use reqwest::Method;
-use reqwest::header::{HeaderMap, LINK};
-use serde::Deserialize;
 
-use crate::http::{Ask, Registry};
-use crate::{Error, Event, PullOptions, at_places, blobs, block_on, manifest};
-
-/// Tags that are asked for at a time.
-const PAGE: usize = 1000;
-/// Most tags; the largest repositories have some ten thousand.
-const MAX_TAGS: usize = 1_000_000;
-/// Bytes of one page.
-const MAX_PAGE: u64 = 8 << 20;
+use crate::http::Registry;
+use crate::{Error, Event, PullOptions, at_places, blobs, block_on, manifest, pages};
 
 /// An image as its registry has it.
 #[derive(Clone, Debug)]
@@ -32,11 +22,6 @@ pub struct RemoteImage {
     pub size: u64,
 }
 
-#[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
-}
-
 /// All tags of a reference's repository, in lexical order.
 ///
 /// # Errors
@@ -52,45 +37,11 @@ pub fn remote_tags(
 }
 
 async fn tags(registry: &Registry<'_>) -> Result<Vec<String>, Error> {
-    let mut all: Vec<String> = Vec::new();
-    let mut path = format!("tags/list?n={PAGE}");
-    loop {
-        let ask = Ask::new(Method::GET, path.clone(), "the list of tags");
-        let (headers, body) =
-            registry
-                .fetch(&ask, MAX_PAGE)
-                .await
-                .map_err(|error| match error {
-                    Error::Status { status: 404, .. } => registry.denied(None),
-                    error => error,
-                })?;
-        let page: TagList = serde_json::from_slice(&body)
-            .map_err(|e| registry.malformed("list of tags", e.to_string()))?;
-        let before = all.len();
-        all.extend(page.tags.unwrap_or_default());
-        if all.len() > MAX_TAGS {
-            return Err(registry.malformed("list of tags", "it has no end"));
-        }
-        let Some(next) = next(&headers) else {
-            // The specification wants them so; older registries do not do it.
-            all.sort();
-            all.dedup();
-            return Ok(all);
-        };
-        if next == path || all.len() == before {
-            return Err(registry.malformed("list of tags", "its pages lead nowhere"));
-        }
-        path = next;
-    }
-}
-
-/// The address of the next page (RFC 8288): `</v2/x/tags/list?n=2&last=b>; rel="next"`.
-fn next(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(LINK)?.to_str().ok()?;
-    let (address, rest) = text.trim().strip_prefix('<')?.split_once('>')?;
-    // Within the registry: nobody is sent elsewhere for a list.
-    let here = address.starts_with('/') && !address.starts_with("//");
-    (here && rest.replace(['"', ' '], "").contains("rel=next")).then(|| address.to_owned())
+    let all = pages::list(registry, "tags/list", "list of tags", |_| false).await;
+    all.map_err(|error| match error {
+        Error::Status { status: 404, .. } => registry.denied(None),
+        error => error,
+    })
 }
 
 /// The index or manifest that a reference names, as it is.
@@ -132,30 +83,4 @@ pub fn remote_image(
             config_bytes: bytes,
         })
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_are_followed_as_links_say() {
-        let link = |text: &str| {
-            let headers = [(LINK, text.parse().unwrap())].into_iter().collect();
-            next(&headers)
-        };
-        let address = Some("/v2/a/tags/list?n=1&last=x".to_owned());
-        assert_eq!(link("</v2/a/tags/list?n=1&last=x>; rel=\"next\""), address);
-        assert_eq!(link("</v2/a/tags/list?n=1&last=x>;rel=next"), address);
-        for none in [
-            "",
-            "</v2/a>; rel=\"prev\"",
-            "/v2/a; rel=next",
-            "<",
-            "<http://192.0.2.1/>; rel=next",
-            "<//192.0.2.1/>; rel=next",
-        ] {
-            assert_eq!(link(none), None, "{none}");
-        }
-    }
 }

@@ -1,9 +1,10 @@
 //! `minidock inspect`, and that of images and containers.
 
 use clap::Args;
-use minidock_engine::{Engine, Error, StoreError};
+use minidock_engine::{Engine, Error, PullOptions, StoreError, inspect_remote};
 
-use super::common::print;
+use super::common::{not_a_reference, platform, print};
+use super::remote::weather;
 use crate::failure::Failure;
 use crate::format::json::Json;
 use crate::format::parsing;
@@ -17,6 +18,12 @@ pub struct ImageInspectArgs {
     /// Format output: 'json' or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Of this platform, if the image has several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Ask the image's registry instead of the store; no layer is pulled
+    #[arg(long)]
+    pub remote: bool,
     /// Image names or ids
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
@@ -108,10 +115,43 @@ fn anything(engine: &Engine, name: &str, size: bool) -> Result<Json, Failure> {
 
 /// `minidock image inspect`.
 pub fn inspect_images(place: &Place, args: ImageInspectArgs) -> Result<u8, Failure> {
+    let wanted = args.platform.as_deref();
+    let wanted = wanted.map(|text| platform(Some(text))).transpose()?;
+    let format = args.format.as_deref();
+    if args.remote {
+        let options = PullOptions {
+            platform: wanted,
+            ..place.pull_options()?
+        };
+        return show(&args.images, format, |name| remote(name, &options));
+    }
     let engine = place.engine()?;
-    show(&args.images, args.format.as_deref(), |name| {
-        image(&engine, name)
+    show(&args.images, format, |name| {
+        let details = engine.inspect_image(name)?;
+        match &wanted {
+            Some(wanted) if !details.is_for(wanted) => Err(Failure::new(format!(
+                "image {name} was found, but is not for {wanted}"
+            ))
+            .hint(format!(
+                "see what its registry has: minidock image inspect --remote --platform {wanted} {name}"
+            ))),
+            _ => Ok(shape::image(&details)),
+        }
     })
+}
+
+/// An image at the first of the registries that its name may mean and that has it.
+fn remote(name: &str, options: &PullOptions) -> Result<Json, Failure> {
+    let candidates = options.registries.candidates(name);
+    let candidates = candidates.map_err(not_a_reference)?;
+    let mut last = Failure::new(format!("no registry is named for {name}"));
+    for candidate in candidates {
+        match inspect_remote(&candidate, options, &weather()) {
+            Ok(details) => return Ok(shape::image(&details)),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 fn image(engine: &Engine, name: &str) -> Result<Json, Failure> {

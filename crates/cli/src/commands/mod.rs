@@ -26,6 +26,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod tag;
 mod version;
 mod volume;
@@ -72,6 +73,8 @@ verbs! {
     Push(push::PushArgs) => push::push,
     /// List images
     Images(images::ImagesArgs) => images::images,
+    /// Search Docker Hub, or another registry, for images
+    Search(search::SearchArgs) => search::search,
 
     /// Manage containers
     #[command(subcommand)]

@@ -27,7 +27,7 @@ pub struct ManifestInspectArgs {
 }
 
 /// Only what goes wrong on the way is shown.
-fn weather() -> impl Fn(Event) + Sync {
+pub fn weather() -> impl Fn(Event) + Sync {
     let progress = Progress::new(Style::Auto, Stream::Stderr);
     move |event| progress.show(event)
 }

@@ -55,7 +55,7 @@ fn a_manifest_or_config_that_is_not_what_it_should_be_is_refused() {
     let image = image();
     world.registry.put("app", "1", &image);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("html", b"<html>login</html>".to_vec(), "not JSON"),
+        ("html", b"<html>login</html>".to_vec(), "not the JSON"),
         ("empty", b"{}".to_vec(), "invalid manifest"),
         ("schema1", br#"{"schemaVersion":1,"fsLayers":[]}"#.to_vec(), "schema 1"),
         ("both", br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_vec(), "at once"),

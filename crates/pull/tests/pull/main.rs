@@ -8,6 +8,7 @@ mod login;
 mod places;
 mod protocol;
 mod push;
+mod remote;
 mod resume;
 mod weather;
 mod world;
