@@ -35,6 +35,7 @@ mod load;
 mod login;
 mod nested;
 mod odd_layers;
+mod platforms;
 mod prune;
 mod ps;
 mod pull;

@@ -10,6 +10,14 @@ use crate::user::UserError;
 /// What a verb can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// An image is there, for other platforms.
+    #[error("image {image} was found, but not for {wanted}")]
+    NotForPlatform {
+        /// As it was named.
+        image: String,
+        /// What was wanted.
+        wanted: String,
+    },
     /// The reference does not parse.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -259,6 +267,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(e) => e.hint(),
+            Self::NotForPlatform { image, wanted } => Some(format!("its registry may have it: minidock image inspect --remote --platform {wanted} {image}")),
             Self::Pull(e) => e.hint(),
             Self::Credentials(e) => e.hint(),
             Self::Load(e) => e.hint(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use minidock_oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
 use minidock_pull::{Event, PullOptions, remote_image};
-use minidock_store::StoreError;
+use minidock_store::{ImageRecord, StoreError};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::containers::ContainerLine;
@@ -68,17 +68,6 @@ pub struct HistoryLine {
     pub size: u64,
 }
 
-impl ImageDetails {
-    /// Whether it is for a platform; a variant counts only where it is named. One that does not say is for none.
-    pub fn is_for(&self, wanted: &Platform) -> bool {
-        self.config.platform().is_some_and(|have| {
-            have.os == wanted.os
-                && have.architecture == wanted.architecture
-                && (wanted.variant.is_none() || wanted.variant == have.variant)
-        })
-    }
-}
-
 /// All that a registry tells of an image without handing out its layers. The size is that of the layers as they are stored
 /// there, compressed.
 ///
@@ -107,12 +96,22 @@ pub fn inspect_remote(
 }
 
 impl Engine {
-    /// All that is known of an image.
+    /// All that is known of an image; with a platform, of the one for it that came with the same index.
     ///
     /// # Errors
     /// When there is no such image, or its config cannot be read.
-    pub fn inspect_image(&self, query: &str) -> Result<ImageDetails, Error> {
-        let (summary, config) = self.image(query)?;
+    pub fn inspect_image(
+        &self,
+        query: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageDetails, Error> {
+        let (summary, config) = match platform {
+            None => self.image(query)?,
+            Some(platform) => {
+                let record = self.image_for(query, platform)?;
+                self.image(&record.image_id.to_string())?
+            }
+        };
         let layers = self.store.image_layers(&summary.id, &config);
         let records = self.store.images()?;
         let tagged = records.iter().filter(|r| r.image_id == summary.id);
@@ -184,6 +183,23 @@ impl Engine {
                 running: state.is_alive(),
                 state,
             },
+        })
+    }
+
+    /// Of the images for several platforms that have a name, the one for this.
+    pub(crate) fn image_for(&self, query: &str, platform: &Platform) -> Result<ImageRecord, Error> {
+        let found = self.store.find_image(query)?;
+        let record = found
+            .record()
+            .ok_or_else(|| Error::ImageNotFound(query.to_owned()))?;
+        let fits = |record: &ImageRecord| {
+            let config = self.store.image_config(&record.image_id);
+            config.is_ok_and(|c| c.platform().is_some_and(|have| platform.admits(&have)))
+        };
+        let mut family = self.store.family(record)?.into_iter();
+        family.find(fits).ok_or_else(|| Error::NotForPlatform {
+            image: query.to_owned(),
+            wanted: platform.to_string(),
         })
     }
 

@@ -60,7 +60,7 @@ pub use minidock_oci as oci;
 pub use minidock_pull::archive::{Format, Loaded};
 pub use minidock_pull::{
     Arrival, Credential, Credentials, Download, Event, Kept, PullOptions, Pulled, Pushed,
-    Registries, SearchResult, remote_document, remote_tags, search,
+    Registries, SearchResult, Which, remote_document, remote_tags, search,
 };
 pub use minidock_store::{
     Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,
@@ -158,16 +158,19 @@ impl Engine {
     /// Pushes the image of this name to its registry.
     ///
     /// # Errors
-    /// When the store does not have it, or the registry cannot be reached or refuses.
+    /// When the store does not have it, or not for the platforms that are wanted, or the registry cannot be reached or
+    /// refuses.
     pub fn push(
         &self,
         reference: &Reference,
+        which: &Which,
         options: &PullOptions,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pushed, Error> {
         Ok(minidock_pull::push(
             &self.store,
             reference,
+            which,
             options,
             events,
         )?)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use minidock_oci::{ChainId, Digest, Reference};
+use minidock_oci::{ChainId, Digest, Platform, Reference};
 use minidock_store::{Collected, Found, ImageRecord};
 
 use crate::containers::ContainerLine;
@@ -33,6 +33,76 @@ impl Engine {
     /// # Errors
     /// When there is no such image, it is in use, or it has several names and was named by its id.
     pub fn remove_image(&self, query: &str, force: bool) -> Result<Vec<Removed>, Error> {
+        let others = match self.store.find_image(query)? {
+            Found::Name(record) if record.tag.is_some() => self.orphans(&record)?,
+            _ => Vec::new(),
+        };
+        let mut removed = self.remove_one(query, force)?;
+        // Those for other platforms came with it, and go with it, unless somebody uses them.
+        for other in others {
+            if self.check_unused(&other.image_id, None, force).is_ok() {
+                removed.extend(self.drop_record(&other, None)?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the image for one of the platforms that a name stands for. The name goes to one that is left.
+    ///
+    /// # Errors
+    /// When there is none for this platform, or it is in use.
+    pub fn remove_platform(
+        &self,
+        query: &str,
+        platform: &Platform,
+        force: bool,
+    ) -> Result<Vec<Removed>, Error> {
+        let record = self.image_for(query, platform)?;
+        let found = self.store.find_image(query)?;
+        let named = found.record().unwrap_or(&record);
+        let mut family = self.store.family(named)?;
+        if family.len() == 1 {
+            return self.remove_one(query, force);
+        }
+        self.check_unused(&record.image_id, None, force)?;
+        family.retain(|r| r.manifest != record.manifest);
+        let heir = family.into_iter().next();
+        self.drop_record(&record, heir.filter(|_| record.tag.is_some()))
+    }
+
+    /// The images for other platforms to which nothing leads when this name goes.
+    fn orphans(&self, record: &ImageRecord) -> Result<Vec<ImageRecord>, Error> {
+        let stays = self.store.images()?.into_iter().any(|r| {
+            r.tag.is_some()
+                && r.tag != record.tag
+                && r.repository == record.repository
+                && r.digest == record.digest
+        });
+        let mut family = self.store.family(record)?;
+        family.retain(|r| !stays && r.manifest != record.manifest);
+        Ok(family)
+    }
+
+    /// Removes one record; its tag goes to the heir.
+    fn drop_record(
+        &self,
+        record: &ImageRecord,
+        heir: Option<ImageRecord>,
+    ) -> Result<Vec<Removed>, Error> {
+        let instead = heir.iter().map(|heir| ImageRecord {
+            tag: record.tag.clone(),
+            ..heir.clone()
+        });
+        let plan = Plan {
+            instead: instead.collect(),
+            gone: [record.clone()].into_iter().chain(heir.clone()).collect(),
+        };
+        let mut records = self.store.images()?;
+        records.retain(|r| plan.gone.iter().any(|gone| gone.image_id == r.image_id));
+        self.take(&records, &plan).map(|(removed, _)| removed)
+    }
+
+    fn remove_one(&self, query: &str, force: bool) -> Result<Vec<Removed>, Error> {
         let found = self.store.find_image(query)?;
         let Some(image_id) = found.record().map(|r| r.image_id.clone()) else {
             return Err(Error::ImageNotFound(query.to_owned()));

@@ -41,6 +41,13 @@ impl Platform {
         }
     }
 
+    /// Whether an image for `have` is what was asked for by this: a variant counts only where one is named.
+    pub fn admits(&self, have: &Self) -> bool {
+        self.os == have.os
+            && self.architecture == have.architecture
+            && (self.variant.is_none() || self.variant == have.variant)
+    }
+
     /// Chooses the manifest for this platform from an index: the position of the best match.
     ///
     /// Entries of other platforms, attestations (`unknown/unknown`) and entries without a platform

@@ -41,10 +41,21 @@ fn missing(error: Error, registry: &Registry<'_>, digest: &Digest) -> Error {
 
 /// Fetches a config into memory and verifies it.
 pub async fn small(registry: &Registry<'_>, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
-    if size > MAX_MANIFEST_SIZE {
+    verified(registry, digest, size, MAX_MANIFEST_SIZE, "image config").await
+}
+
+/// Fetches any blob of limited size into memory and verifies it.
+pub async fn verified(
+    registry: &Registry<'_>,
+    digest: &Digest,
+    size: u64,
+    limit: u64,
+    what: &'static str,
+) -> Result<Vec<u8>, Error> {
+    if size > limit {
         return Err(Error::TooLarge {
-            what: "image config".into(),
-            limit: MAX_MANIFEST_SIZE,
+            what: what.into(),
+            limit,
         });
     }
     let (_, bytes) = registry
@@ -56,7 +67,7 @@ pub async fn small(registry: &Registry<'_>, digest: &Digest, size: u64) -> Resul
     let actual = hasher.finish();
     if actual != *digest {
         return Err(Error::Digest {
-            what: "image config",
+            what,
             expected: digest.to_string(),
             actual,
         });

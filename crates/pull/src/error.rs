@@ -123,6 +123,22 @@ pub enum Error {
     /// What is to be pushed is not in the store.
     #[error("an image does not exist locally with the tag: {0}")]
     NotInStore(String),
+    /// The store has an image for other platforms only.
+    #[error("image {image} was found, but not for {wanted}")]
+    PlatformNotInStore {
+        /// The image.
+        image: String,
+        /// What was wanted.
+        wanted: String,
+    },
+    /// The store has not all of an index.
+    #[error("cannot push {image} for all platforms: the store lacks {}", missing.join(", "))]
+    Incomplete {
+        /// The image.
+        image: String,
+        /// What is missing.
+        missing: Vec<String>,
+    },
     /// Name and password are not those of an account.
     #[error("the registry {registry} refuses this login{}", said(detail))]
     LoginRefused {
@@ -335,6 +351,8 @@ impl Error {
             }
             Self::NotSearchable { .. } => Some("`minidock tags REPOSITORY` lists the tags of a repository whose name is known".into()),
             Self::NotInStore(_) => Some("see `minidock images`; another image gets a name with `minidock tag`".into()),
+            Self::PlatformNotInStore { image, wanted } => Some(format!("if its registry has it: minidock pull --platform {wanted} {image}")),
+            Self::Incomplete { .. } => Some("bring all of it with `minidock pull --all-platforms` from where it came from".into()),
             Self::LoginRefused { .. } => Some("check name and password; where the account has a second factor, a personal access token takes the password's place".into()),
             Self::Credentials(e) => e.hint(),
             Self::NotFound(image) if image.contains('@') => Some("check the digest, and that it is of this repository".into()),

@@ -16,8 +16,9 @@
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
 //! | `foreign` | layers that are elsewhere than at their registry |
 //! | `remote`, `search` | looking at a repository or a registry without bringing anything |
+//! | `platforms` | an image for all platforms of its index |
 //! | `pages` | lists that come in pages |
-//! | `push`, `upload` | from the store to a repository; bodies that can be sent again |
+//! | `push`, `cargo`, `upload` | from the store to a repository; what is sent; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
@@ -44,6 +45,7 @@ pub mod archive;
 mod auth;
 mod authorize;
 mod blobs;
+mod cargo;
 mod certificates;
 mod client;
 mod credentials;
@@ -52,6 +54,7 @@ mod foreign;
 mod http;
 mod manifest;
 mod pages;
+mod platforms;
 mod push;
 mod rate_limit;
 mod registries;
@@ -71,7 +74,7 @@ use minidock_store::{Bounds, Found, ImageRecord, Store, Writer};
 
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
 pub use error::{Error, TransportCause, TransportKind};
-pub use push::{Pushed, push};
+pub use push::{Pushed, Which, push};
 pub use registries::{Endpoint, Registries};
 pub use remote::{RemoteImage, remote_document, remote_image, remote_tags};
 pub use retry::RetryPolicy;
@@ -86,6 +89,8 @@ use manifest::Resolved;
 pub struct PullOptions {
     /// For which platform. `None`: this machine's, and of an image without index whatever it is for.
     pub platform: Option<Platform>,
+    /// Pull the images for all platforms; `platform` then says which of them gets the name.
+    pub all_platforms: bool,
     /// Layers on their way at the same time.
     pub max_concurrent: usize,
     /// Time to connect, TLS included.
@@ -110,6 +115,7 @@ impl Default for PullOptions {
     fn default() -> Self {
         Self {
             platform: None,
+            all_platforms: false,
             max_concurrent: 4,
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
@@ -308,6 +314,9 @@ async fn pull_from(
     reference: &Reference,
     options: &PullOptions,
 ) -> Result<Pulled, Error> {
+    if options.all_platforms {
+        return platforms::pull(store, registry, reference, options).await;
+    }
     let resolved = |registry: &Registry<'_>| {
         registry.event(Event::Resolved {
             reference: reference.clone(),

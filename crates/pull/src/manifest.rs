@@ -222,35 +222,68 @@ pub async fn resolve(
     let top = fetch(registry, reference, &reference.wanted(), reference.digest()).await?;
     let mut at = top.clone();
     let mut depth = 0;
-    while at.media_type == OCI_INDEX || at.media_type == DOCKER_MANIFEST_LIST {
+    while at.is_index() {
         depth += 1;
         if depth > MAX_DEPTH {
             return Err(registry.malformed("index", "indexes are nested too deeply"));
         }
-        let index: ImageIndex = serde_json::from_slice(&at.bytes)
-            .map_err(|e| registry.malformed("index", e.to_string()))?;
+        let index = at.index(registry)?;
         let chosen = platform.choose(&index).ok_or_else(|| Error::Platform {
             image: reference.familiar(),
             wanted: platform.to_string(),
             offered: Platform::offered(&index),
         })?;
-        let (digest, size) = digest_and_size(registry, chosen)?;
-        if size > MAX_MANIFEST_SIZE {
-            return Err(Error::TooLarge {
-                what: "manifest".into(),
-                limit: MAX_MANIFEST_SIZE,
-            });
-        }
-        at = fetch(registry, reference, &digest.to_string(), Some(&digest)).await?;
-        if at.bytes.len() as u64 != size {
-            return Err(registry.malformed(
-                "manifest",
-                format!("it has {} bytes, the index says {size}", at.bytes.len()),
-            ));
-        }
+        at = entry(registry, reference, chosen).await?;
     }
-    let manifest: ImageManifest = serde_json::from_slice(&at.bytes)
-        .map_err(|e| registry.malformed("manifest", e.to_string()))?;
+    understand(registry, reference, top, at)
+}
+
+impl Document {
+    pub fn is_index(&self) -> bool {
+        self.media_type == OCI_INDEX || self.media_type == DOCKER_MANIFEST_LIST
+    }
+
+    pub fn index(&self, registry: &Registry<'_>) -> Result<ImageIndex, Error> {
+        serde_json::from_slice(&self.bytes).map_err(|e| registry.malformed("index", e.to_string()))
+    }
+
+    pub fn manifest(&self, registry: &Registry<'_>) -> Result<ImageManifest, Error> {
+        serde_json::from_slice(&self.bytes)
+            .map_err(|e| registry.malformed("manifest", e.to_string()))
+    }
+}
+
+/// Fetches what an entry of an index names.
+pub async fn entry(
+    registry: &Registry<'_>,
+    reference: &Reference,
+    entry: &Descriptor,
+) -> Result<Document, Error> {
+    let (digest, size) = digest_and_size(registry, entry)?;
+    if size > MAX_MANIFEST_SIZE {
+        return Err(Error::TooLarge {
+            what: "manifest".into(),
+            limit: MAX_MANIFEST_SIZE,
+        });
+    }
+    let found = fetch(registry, reference, &digest.to_string(), Some(&digest)).await?;
+    if found.bytes.len() as u64 != size {
+        return Err(registry.malformed(
+            "manifest",
+            format!("it has {} bytes, the index says {size}", found.bytes.len()),
+        ));
+    }
+    Ok(found)
+}
+
+/// What a manifest consists of.
+pub fn understand(
+    registry: &Registry<'_>,
+    reference: &Reference,
+    top: Document,
+    at: Document,
+) -> Result<Resolved, Error> {
+    let manifest = at.manifest(registry)?;
     check_kind(&manifest, reference)?;
     let (config, config_size) = digest_and_size(registry, manifest.config())?;
     let blobs = manifest
@@ -292,7 +325,7 @@ fn check_kind(manifest: &ImageManifest, reference: &Reference) -> Result<(), Err
     })
 }
 
-fn digest_and_size(
+pub fn digest_and_size(
     registry: &Registry<'_>,
     descriptor: &Descriptor,
 ) -> Result<(Digest, u64), Error> {

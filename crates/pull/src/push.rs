@@ -2,20 +2,22 @@
 //!
 //! What the registry has is not sent: a blob is asked for first, then mounted from another repository of the same registry
 //! where the store knows one, and only then sent, in one request. Where that breaks, the registry is asked how far it came,
-//! and the rest follows in chunks; so it does where the registry refuses bodies of that size. The manifest comes last, so
-//! that nobody sees an image whose layers are not there.
+//! and the rest follows in chunks; so it does where the registry refuses bodies of that size. The manifest comes last, and
+//! after it the index that it is in, so that nobody sees an image whose layers are not there.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use futures_util::stream::{self, TryStreamExt};
-use minidock_oci::{DiffId, Digest, ImageManifest, MAX_MANIFEST_SIZE, Reference};
-use minidock_store::{Found, ImageRecord, Store};
+use minidock_oci::{Descriptor, DiffId, Digest, ImageManifest, Platform, Reference};
+use minidock_store::{Found, Store};
 use reqwest::header::{HeaderMap, LOCATION, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
+use crate::cargo::{self, Cargo};
 use crate::http::{Ask, Registry, Subject};
+use crate::manifest::Document;
 use crate::upload::{Content, Part};
 use crate::{Arrival, Error, Event, PullOptions, block_on, manifest};
 
@@ -23,15 +25,29 @@ use crate::{Arrival, Error, Event, PullOptions, block_on, manifest};
 /// object stores want.
 const CHUNK: u64 = 8 << 20;
 
+/// What of an image is pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The index that it came with, if the store has all of it, else the image for the platform that has the name.
+    #[default]
+    Available,
+    /// The index: without all of it, nothing.
+    All,
+    /// The image for a platform, without an index.
+    Platform(Platform),
+}
+
 /// An image that is now at its registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// Digest of the manifest.
+    /// Digest of the manifest or index.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
     /// What the tag named before, where that was something else.
     pub before: Option<Digest>,
+    /// The index that could not be pushed, since the store has not all of it.
+    pub part_of: Option<Digest>,
 }
 
 /// Something to send.
@@ -51,10 +67,11 @@ impl Blob {
 /// Pushes the image that has this name in the store.
 ///
 /// # Errors
-/// When the store does not have it, or the registry cannot be reached or refuses.
+/// When the store does not have it, or not for the platforms that are wanted, or the registry cannot be reached or refuses.
 pub fn push(
     store: &Store,
     reference: &Reference,
+    which: &Which,
     options: &PullOptions,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Pushed, Error> {
@@ -65,8 +82,8 @@ pub fn push(
         }
         Err(e) => return Err(e.into()),
     };
-    let document = store.read_blob(&record.manifest, MAX_MANIFEST_SIZE)?;
-    let blobs = blobs(store, &record, &document)?;
+    let cargo = cargo::choose(store, reference, &record, which)?;
+    let blobs = blobs(store, &cargo)?;
     block_on(async {
         let places = options.registries.endpoints(reference)?;
         let own = places.into_iter().find(|place| !place.mirror);
@@ -87,42 +104,59 @@ pub fn push(
                 Ok(())
             })
             .await?;
-        put_manifest(&registry, reference, &record, document, before).await
+        for manifest in cargo.under_index() {
+            put_manifest(&registry, &manifest.digest.to_string(), manifest).await?;
+        }
+        let digest = cargo.top.digest.to_string();
+        put_manifest(&registry, reference.tag().unwrap_or(&digest), &cargo.top).await?;
+        Ok(Pushed {
+            digest: cargo.top.digest.clone(),
+            size: cargo.top.bytes.len() as u64,
+            before: before.filter(|b| *b != cargo.top.digest),
+            part_of: cargo.part_of.clone(),
+        })
     })
 }
 
-/// Config and layers, each once.
-fn blobs(store: &Store, record: &ImageRecord, document: &[u8]) -> Result<Vec<Blob>, Error> {
-    let damaged = |problem: String| {
-        Error::Store(minidock_store::StoreError::Damaged {
-            path: store.root().join("blobs"),
-            problem: format!("the manifest {}: {problem}", record.manifest),
-        })
-    };
-    let parsed: ImageManifest =
-        serde_json::from_slice(document).map_err(|e| damaged(e.to_string()))?;
-    let config = store.image_config(&record.image_id)?;
+/// Config and layers of all manifests, each once.
+fn blobs(store: &Store, cargo: &Cargo) -> Result<Vec<Blob>, Error> {
     let mut blobs: Vec<Blob> = Vec::new();
-    let diff_ids = config.rootfs.diff_ids.into_iter().map(Some);
+    for manifest in &cargo.manifests {
+        for blob in blobs_of(store, manifest)? {
+            if blobs.iter().all(|b| b.digest != blob.digest) {
+                blobs.push(blob);
+            }
+        }
+    }
+    Ok(blobs)
+}
+
+fn blobs_of(store: &Store, document: &Document) -> Result<Vec<Blob>, Error> {
+    let damaged = |problem: String| cargo::damaged(store, &document.digest, &problem);
+    let parsed: ImageManifest =
+        serde_json::from_slice(&document.bytes).map_err(|e| damaged(e.to_string()))?;
+    let digest_of = |descriptor: &Descriptor| {
+        let digest = descriptor.digest().to_string().parse();
+        digest.map_err(|e: minidock_oci::DigestError| damaged(e.to_string()))
+    };
+    // An attestation has no config of an image's, and its layers are no file systems.
+    let config = store.image_config(&digest_of(parsed.config())?);
+    let diff_ids = config.map(|c| c.rootfs.diff_ids).unwrap_or_default();
+    let diff_ids = diff_ids.into_iter().map(Some);
     let layers = parsed
         .layers()
         .iter()
         .zip(diff_ids.chain(std::iter::repeat(None)));
-    for (descriptor, diff_id) in layers.chain([(parsed.config(), None)]) {
-        let digest: Digest = descriptor
-            .digest()
-            .to_string()
-            .parse()
-            .map_err(|e: minidock_oci::DigestError| damaged(e.to_string()))?;
-        if blobs.iter().all(|b| b.digest != digest) {
-            blobs.push(Blob {
-                digest,
+    layers
+        .chain([(parsed.config(), None)])
+        .map(|(descriptor, diff_id)| {
+            Ok(Blob {
+                digest: digest_of(descriptor)?,
                 size: descriptor.size(),
                 diff_id,
-            });
-        }
-    }
-    Ok(blobs)
+            })
+        })
+        .collect()
 }
 
 /// Which blobs the store knows to be in other repositories of the same registry.
@@ -144,11 +178,8 @@ impl Elsewhere {
             if record.digest.is_none() {
                 continue;
             }
-            let Ok(document) = store.read_blob(&record.manifest, MAX_MANIFEST_SIZE) else {
-                continue;
-            };
-            let blobs = blobs(store, &record, &document).unwrap_or_default();
-            known.extend(blobs.into_iter().map(|b| (b.digest, repository.to_owned())));
+            let blobs = store.blobs_of(&record.manifest).into_iter().skip(1);
+            known.extend(blobs.map(|blob| (blob, repository.to_owned())));
         }
         Ok(Self(known))
     }
@@ -326,17 +357,12 @@ async fn standing(registry: &Registry<'_>, reference: &Reference) -> Result<Opti
 
 async fn put_manifest(
     registry: &Registry<'_>,
-    reference: &Reference,
-    record: &ImageRecord,
-    document: Vec<u8>,
-    before: Option<Digest>,
-) -> Result<Pushed, Error> {
-    let name = reference
-        .tag()
-        .map_or_else(|| record.manifest.to_string(), str::to_owned);
-    let size = document.len() as u64;
+    name: &str,
+    document: &Document,
+) -> Result<(), Error> {
+    let bytes = document.bytes.clone();
     let ask = Ask {
-        content: Content::Bytes(document.into(), record.media_type.clone()),
+        content: Content::Bytes(bytes.into(), document.media_type.clone()),
         ..Ask::new(
             Method::PUT,
             format!("manifests/{name}"),
@@ -344,18 +370,12 @@ async fn put_manifest(
         )
     };
     let response = registry.send(&ask).await?;
-    if let Some(stored) = manifest::promised(response.headers())
-        && stored != record.manifest
-    {
-        return Err(Error::Digest {
+    match manifest::promised(response.headers()) {
+        Some(stored) if stored != document.digest => Err(Error::Digest {
             what: "manifest at the registry",
-            expected: record.manifest.to_string(),
+            expected: document.digest.to_string(),
             actual: stored,
-        });
+        }),
+        _ => Ok(()),
     }
-    Ok(Pushed {
-        digest: record.manifest.clone(),
-        size,
-        before: before.filter(|b| *b != record.manifest),
-    })
 }

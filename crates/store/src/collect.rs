@@ -194,6 +194,9 @@ impl Store {
         live.blobs.insert(record.manifest.to_string());
         live.blobs
             .extend(record.digest.as_ref().map(ToString::to_string));
+        let attachments = self.attachments(record);
+        live.blobs
+            .extend(attachments.iter().map(ToString::to_string));
         let manifest = self
             .read_blob(&record.manifest, MAX_MANIFEST_SIZE)
             .ok()

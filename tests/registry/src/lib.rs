@@ -91,6 +91,7 @@ struct Shared {
     ranges: AtomicBool,
     /// Uploads that are under way, by id.
     uploads: Mutex<HashMap<String, Vec<u8>>>,
+    uploads_begun: AtomicUsize,
     /// Bytes of the largest body that is taken.
     max_body: AtomicUsize,
     closing: AtomicBool,
@@ -120,6 +121,7 @@ impl Registry {
             redirect_blobs: AtomicBool::new(false),
             ranges: AtomicBool::new(true),
             uploads: Mutex::default(),
+            uploads_begun: AtomicUsize::new(0),
             max_body: AtomicUsize::new(usize::MAX),
             closing: AtomicBool::new(false),
         });

@@ -39,7 +39,8 @@ pub fn answer(request: &Request, repository: &str, shared: &Shared) -> Answer {
         {
             return Answer::new(201, "").header("Location", format!("/v2/{repository}/blobs/x"));
         }
-        let id = format!("upload-{}", uploads.len());
+        let begun = shared.uploads_begun.fetch_add(1, Ordering::SeqCst);
+        let id = format!("upload-{begun}");
         uploads.insert(id.clone(), Vec::new());
         return Answer::new(202, "")
             .header(

@@ -101,7 +101,7 @@ fn anything(engine: &Engine, name: &str, size: bool) -> Result<Json, Failure> {
         Err(Error::Store(StoreError::NoSuchContainer(_))) => {}
         found => return Ok(shape::container(&found?)),
     }
-    match engine.inspect_image(name) {
+    match engine.inspect_image(name, None) {
         Err(Error::Store(StoreError::NoSuchImage(_)) | Error::ImageNotFound(_)) => {}
         found => return Ok(shape::image(&found?)),
     }
@@ -127,16 +127,7 @@ pub fn inspect_images(place: &Place, args: ImageInspectArgs) -> Result<u8, Failu
     }
     let engine = place.engine()?;
     show(&args.images, format, |name| {
-        let details = engine.inspect_image(name)?;
-        match &wanted {
-            Some(wanted) if !details.is_for(wanted) => Err(Failure::new(format!(
-                "image {name} was found, but is not for {wanted}"
-            ))
-            .hint(format!(
-                "see what its registry has: minidock image inspect --remote --platform {wanted} {name}"
-            ))),
-            _ => Ok(shape::image(&details)),
-        }
+        Ok(shape::image(&engine.inspect_image(name, wanted.as_ref())?))
     })
 }
 
@@ -155,7 +146,7 @@ fn remote(name: &str, options: &PullOptions) -> Result<Json, Failure> {
 }
 
 fn image(engine: &Engine, name: &str) -> Result<Json, Failure> {
-    Ok(shape::image(&engine.inspect_image(name)?))
+    Ok(shape::image(&engine.inspect_image(name, None)?))
 }
 
 /// Shows what was found, then tells what was not.

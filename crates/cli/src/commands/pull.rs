@@ -18,6 +18,9 @@ pub struct PullArgs {
     /// Download all tagged images in the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Download the images for all platforms, and what the index says about them
+    #[arg(long)]
+    pub all_platforms: bool,
     /// Only print what was pulled: its reference, or with `--progress json` the result as an object
     #[arg(short, long)]
     pub quiet: bool,
@@ -46,6 +49,7 @@ pub fn pull(place: &Place, args: PullArgs) -> Result<u8, Failure> {
         .transpose()?;
     let how = PullOptions {
         platform,
+        all_platforms: args.all_platforms,
         bounds: args.bounds.bounds()?,
         max_concurrent: args
             .max_concurrent_downloads

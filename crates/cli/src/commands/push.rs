@@ -2,10 +2,10 @@
 
 use clap::Args;
 use minidock_engine::oci::Reference;
-use minidock_engine::{PullOptions, Pushed};
+use minidock_engine::{PullOptions, Pushed, Which};
 use serde_json::json;
 
-use super::common::{print, reference};
+use super::common::{platform, print, reference};
 use crate::failure::Failure;
 use crate::place::Place;
 use crate::progress::{Progress, Stream, Style, failed, outcome};
@@ -15,6 +15,12 @@ pub struct PushArgs {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Push the index with the images for all platforms, or nothing
+    #[arg(long, conflicts_with = "platform")]
+    pub all_platforms: bool,
+    /// Push the image for this platform only, without an index
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
     /// Only print what was pushed: its reference, or with `--progress json` the result as an object
     #[arg(short, long)]
     pub quiet: bool,
@@ -68,8 +74,13 @@ fn push_typed(place: &Place, args: &PushArgs) -> Result<(), Failure> {
         Progress::new(args.progress, Stream::Stdout).say(&start);
     }
     let options = place.pull_options()?;
+    let which = match &args.platform {
+        Some(text) => Which::Platform(platform(Some(text))?),
+        None if args.all_platforms => Which::All,
+        None => Which::Available,
+    };
     for reference in references {
-        push_one(place, args, &reference, &options)?;
+        push_one(place, args, &reference, &which, &options)?;
     }
     Ok(())
 }
@@ -78,13 +89,14 @@ fn push_one(
     place: &Place,
     args: &PushArgs,
     reference: &Reference,
+    which: &Which,
     options: &PullOptions,
 ) -> Result<(), Failure> {
     let progress = match args.quiet {
         true => Progress::quiet(),
         false => Progress::new(args.progress, Stream::Stdout),
     };
-    let pushed = place.engine()?.push(reference, options, &|event| {
+    let pushed = place.engine()?.push(reference, which, options, &|event| {
         progress.show(event);
     });
     progress.end();

@@ -3,7 +3,7 @@
 use clap::Args;
 use minidock_engine::Removed;
 
-use super::common::{each, print};
+use super::common::{each, platform, print};
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -15,6 +15,9 @@ pub struct RmiArgs {
     /// Do not delete untagged parents (there are none)
     #[arg(long)]
     pub no_prune: bool,
+    /// Remove only the image for this platform, if the name stands for several
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
     /// Image names or ids
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
@@ -22,10 +25,16 @@ pub struct RmiArgs {
 
 /// `minidock rmi`. With force, what is not there is told and is no failure, as in Docker.
 pub fn rmi(place: &Place, args: RmiArgs) -> Result<u8, Failure> {
+    let wanted = args.platform.as_deref();
+    let wanted = wanted.map(|text| platform(Some(text))).transpose()?;
     let engine = place.engine()?;
     each(&args.images, |image| {
         let mut text = String::new();
-        let removed = match engine.remove_image(image, args.force) {
+        let removed = match &wanted {
+            Some(platform) => engine.remove_platform(image, platform, args.force),
+            None => engine.remove_image(image, args.force),
+        };
+        let removed = match removed {
             Err(error) if error.is_no_such_image() && args.force => {
                 Failure::from(error).report();
                 return Ok(());

@@ -18,7 +18,7 @@ pub struct SaveArgs {
     /// Layout of the archive: docker-archive or oci-archive
     #[arg(long, value_name = "FORMAT", default_value = "docker-archive", value_parser = format)]
     pub format: Format,
-    /// Fail unless the images are for this platform
+    /// Save the images for this platform
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
     /// Image names or ids

@@ -117,7 +117,7 @@ fn find(
     let mut images: Vec<Image> = Vec::new();
     for query in queries {
         for (record, name) in matching(store, query)? {
-            check_platform(store, &record, query, platform)?;
+            let record = for_platform(store, record, query, platform)?;
             let at = images
                 .iter()
                 .position(|i| i.record.manifest == record.manifest);
@@ -174,28 +174,29 @@ fn matching(
     }
 }
 
-fn check_platform(
+/// The image itself, or that for the platform that is wanted, if it came with the same index.
+fn for_platform(
     store: &Store,
-    record: &ImageRecord,
+    record: ImageRecord,
     query: &str,
     wanted: Option<&Platform>,
-) -> Result<(), SaveError> {
+) -> Result<ImageRecord, SaveError> {
     let Some(wanted) = wanted else {
-        return Ok(());
+        return Ok(record);
     };
-    let fits = |have: &Platform| {
-        have.os == wanted.os
-            && have.architecture == wanted.architecture
-            && (wanted.variant.is_none() || wanted.variant == have.variant)
-    };
-    match store.image_config(&record.image_id)?.platform() {
-        Some(have) if fits(&have) => Ok(()),
-        have => Err(SaveError::Platform {
-            image: query.to_owned(),
-            have: have.map_or_else(|| "an unknown platform".into(), |p| p.to_string()),
-            wanted: wanted.to_string(),
-        }),
+    let own = store.image_config(&record.image_id)?.platform();
+    if own.as_ref().is_some_and(|have| wanted.admits(have)) {
+        return Ok(record);
     }
+    let platform = |r: &ImageRecord| store.image_config(&r.image_id).ok()?.platform();
+    let mut family = store.family(&record)?.into_iter();
+    family
+        .find(|r| platform(r).is_some_and(|have| wanted.admits(&have)))
+        .ok_or_else(|| SaveError::Platform {
+            image: query.to_owned(),
+            have: own.map_or_else(|| "an unknown platform".into(), |p| p.to_string()),
+            wanted: wanted.to_string(),
+        })
 }
 
 fn damaged(digest: &Digest, problem: impl Into<String>) -> SaveError {

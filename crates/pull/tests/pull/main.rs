@@ -6,6 +6,7 @@ mod foreign;
 mod lies;
 mod login;
 mod places;
+mod platforms;
 mod protocol;
 mod push;
 mod remote;

@@ -1,7 +1,7 @@
 //! From the store to a registry: what is sent, what is not, and through what weather.
 
 use minidock_oci::{DiffId, Digest, OCI_MANIFEST, Reference};
-use minidock_pull::{Arrival, Error, Event, Pushed, TransportKind, push};
+use minidock_pull::{Arrival, Error, Event, Pushed, TransportKind, Which, push};
 use minidock_test_registry::{Fault, Image, Registry, tar};
 
 use crate::world::{World, image, noise};
@@ -37,6 +37,7 @@ fn send(world: &World) -> Result<Pushed, Error> {
     push(
         &world.store,
         &world.reference("app:1"),
+        &Which::default(),
         &world.options,
         &|event| {
             world.events.lock().unwrap().push(event);
@@ -262,9 +263,15 @@ fn a_registry_that_cannot_be_reached_is_not_tried_for_each_blob() {
     let writer = world.store.writer().unwrap();
     writer.publish(known.named(&dead), &config).unwrap();
     world.events.lock().unwrap().clear();
-    let error = push(&world.store, &dead, &world.options, &|event| {
-        world.events.lock().unwrap().push(event);
-    })
+    let error = push(
+        &world.store,
+        &dead,
+        &Which::default(),
+        &world.options,
+        &|event| {
+            world.events.lock().unwrap().push(event);
+        },
+    )
     .unwrap_err();
     assert!(
         matches!(

@@ -67,12 +67,14 @@ impl Check<'_> {
             .store
             .images()?
             .iter()
-            .filter(|r| r.digest.as_ref() == Some(&digest))
+            .filter(|r| {
+                r.digest.as_ref() == Some(&digest) || self.store.attachments(r).contains(&digest)
+            })
             .map(super::images::name)
             .collect();
         match hash(path, &digest) {
             Ok(actual) if actual == digest => {
-                // An image's index is referred to as what its registry calls it.
+                // An image's index is referred to as what its registry calls it, and its attestations by that.
                 self.report.done.left_over += u64::from(affects.is_empty());
                 Ok(())
             }
