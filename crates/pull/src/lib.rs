@@ -69,7 +69,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
-use minidock_oci::{DiffId, Digest, Platform, Reference};
+use minidock_oci::{DOCKER_MANIFEST_LIST, DiffId, Digest, OCI_INDEX, Platform, Reference};
 use minidock_store::{Bounds, Found, ImageRecord, Store, Writer};
 
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
@@ -326,7 +326,10 @@ async fn pull_from(
         resolved(registry);
         return Ok(pulled);
     }
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let platform = options
+        .platform
+        .clone()
+        .unwrap_or_else(Platform::host_at_its_best);
     let found = manifest::resolve(registry, reference, &platform).await?;
     resolved(registry);
     bring(store, registry, reference, options, found).await
@@ -366,13 +369,7 @@ async fn up_to_date(
     let Some(known) = &record.digest else {
         return Ok(None);
     };
-    let single = record.manifest == *known;
-    let fits = store
-        .image_config(&record.image_id)
-        .is_ok_and(|config| match &options.platform {
-            Some(wanted) => is_for(&config, wanted),
-            None => single || is_for(&config, &Platform::host()),
-        });
+    let fits = is_what_is_wanted(store, &record, options);
     if !fits {
         return Ok(None);
     }
@@ -390,6 +387,23 @@ async fn up_to_date(
         new: false,
         before: None,
     }))
+}
+
+/// Whether an image that is in the store is the one that its index has for the platform.
+fn is_what_is_wanted(store: &Store, record: &ImageRecord, options: &PullOptions) -> bool {
+    let wanted = options.platform.clone();
+    let wanted = wanted.unwrap_or_else(Platform::host_at_its_best);
+    if record.digest.as_ref() != Some(&record.manifest)
+        && let Ok(Some(stored)) = store.index_of(record)
+        && Some(&stored.digest) == record.digest.as_ref()
+        && let Some(chosen) = wanted.choose(&stored.index)
+        && ![OCI_INDEX, DOCKER_MANIFEST_LIST].contains(&chosen.media_type().to_string().as_str())
+    {
+        return chosen.digest().to_string() == record.manifest.to_string();
+    }
+    let single = record.digest.as_ref() == Some(&record.manifest);
+    let config = store.image_config(&record.image_id);
+    config.is_ok_and(|c| (single && options.platform.is_none()) || is_for(&c, &wanted))
 }
 
 async fn bring(

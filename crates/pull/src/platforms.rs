@@ -34,7 +34,10 @@ pub async fn pull(
         return bring(store, registry, reference, options, resolved).await;
     }
     let index = top.index(registry)?;
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let platform = options
+        .platform
+        .clone()
+        .unwrap_or_else(Platform::host_at_its_best);
     let chosen = platform.choose(&index);
     if let (None, Some(platform)) = (chosen, &options.platform) {
         return Err(Error::Platform {

@@ -69,7 +69,10 @@ pub fn remote_image(
     options: &PullOptions,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<RemoteImage, Error> {
-    let platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let platform = options
+        .platform
+        .clone()
+        .unwrap_or_else(Platform::host_at_its_best);
     block_on(at_places(reference, options, events, async |registry| {
         let found = manifest::resolve(registry, reference, &platform).await?;
         let bytes = blobs::small(registry, &found.config, found.config_size).await?;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use minidock_engine::oci::Platform;
 
 use super::common::{platform, print};
 use crate::bounds::BoundFlags;
@@ -27,7 +28,10 @@ pub struct LoadArgs {
 
 /// `minidock load`.
 pub fn load(place: &Place, args: LoadArgs) -> Result<u8, Failure> {
-    let platform = platform(args.platform.as_deref())?;
+    let platform = match &args.platform {
+        Some(text) => platform(Some(text))?,
+        None => Platform::host_at_its_best(),
+    };
     let bounds = args.bounds.bounds()?;
     let (from, loaded) = match &args.input {
         Some(path) => {

@@ -235,3 +235,127 @@ fn an_index_within_an_index_is_pulled_for_one_platform_only() {
     let pulled = world.pull("multi:nested").unwrap();
     assert_eq!(pulled.image_id, image_for("amd64").id());
 }
+
+/// Puts `variants:1` for variants of an architecture.
+fn put_variants(registry: &Registry, architecture: &str, variants: &[&str]) {
+    let entries = variants.iter().map(|variant| {
+        let layer = tar(&[("variant", variant.as_bytes())]);
+        let diff_id = Digest::sha256(&layer);
+        let image = Image::claiming(&[layer], &[diff_id], architecture);
+        let digest = registry.put("variants", &format!("only-{variant}"), &image);
+        let mut platform = json!({"os": "linux", "architecture": architecture});
+        if !variant.is_empty() {
+            platform["variant"] = json!(variant);
+        }
+        json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": image.manifest.len(), "platform": platform})
+    });
+    let entries: Vec<_> = entries.collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    registry.put_manifest("variants", "1", OCI_INDEX, index.to_string().as_bytes());
+}
+
+#[test]
+fn a_processor_gets_the_best_variant_that_it_runs() {
+    for (architecture, variants, wanted, expected) in [
+        ("arm", &["v5", "v6", "v7"][..], "linux/arm/v7", "v7"),
+        ("arm", &["v5", "v6"], "linux/arm/v7", "v6"),
+        ("arm", &["v5"], "linux/arm/v7", "v5"),
+        ("arm64", &["v8"], "linux/arm64", "v8"),
+        ("arm64", &[""], "linux/arm64/v8", ""),
+        ("amd64", &["", "v2", "v3"], "linux/amd64/v3", "v3"),
+        ("amd64", &["", "v2", "v4"], "linux/amd64/v3", "v2"),
+        ("amd64", &["v4", ""], "linux/amd64/v3", ""),
+        ("amd64", &["v3", ""], "linux/amd64", ""),
+    ] {
+        let mut world = World::new(Registry::start());
+        put_variants(&world.registry, architecture, variants);
+        world.options.platform = Some(wanted.parse().unwrap());
+        let pulled = world.pull("variants:1").unwrap();
+        let got = world.read(&pulled, "variant");
+        assert_eq!(String::from_utf8(got).unwrap(), expected, "{wanted}");
+        // It is known for what it is.
+        world.registry.clear_log();
+        assert!(!world.pull("variants:1").unwrap().new, "{wanted}");
+        assert_eq!(world.registry.log().len(), 1, "{wanted}");
+    }
+    let mut world = World::new(Registry::start());
+    put_variants(&world.registry, "arm", &["v7"]);
+    world.options.platform = Some("linux/arm/v6".parse().unwrap());
+    let error = world.pull("variants:1").unwrap_err();
+    assert!(matches!(error, Error::Platform { .. }), "{error}");
+    let told = error.to_string();
+    assert!(
+        told.contains("linux/arm/v6") && told.contains("offers linux/arm/v7"),
+        "{told}"
+    );
+    world.assert_nothing_there();
+}
+
+#[test]
+fn another_variant_of_the_same_index_is_not_up_to_date() {
+    let mut world = World::new(Registry::start());
+    put_variants(&world.registry, "amd64", &["", "v3"]);
+    for (wanted, expected) in [
+        ("linux/amd64/v3", "v3"),
+        ("linux/amd64", ""),
+        ("linux/amd64/v4", "v3"),
+    ] {
+        world.options.platform = Some(wanted.parse().unwrap());
+        let pulled = world.pull("variants:1").unwrap();
+        assert_eq!(
+            world.read(&pulled, "variant"),
+            expected.as_bytes(),
+            "{wanted}"
+        );
+        let named = world
+            .store
+            .find_image(&world.reference("variants:1").to_string());
+        let named = named.unwrap().record().unwrap().clone();
+        assert_eq!(named.image_id, pulled.image_id, "{wanted}");
+    }
+}
+
+#[test]
+fn indexes_that_lead_back_to_themselves_or_too_deep_are_refused() {
+    let world = World::new(Registry::start());
+    // Nobody can name his own digest, but a registry can lie about it.
+    let own = Digest::sha256(b"the index itself");
+    let entry = |digest: &Digest, size: usize| {
+        json!({"mediaType": OCI_INDEX, "digest": digest, "size": size,
+               "platform": {"os": "linux", "architecture": "amd64"}})
+    };
+    let index =
+        json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(&own, 300)]});
+    let index = index.to_string();
+    for name in ["loop", &own.to_string()] {
+        world
+            .registry
+            .put_manifest("app", name, OCI_INDEX, index.as_bytes());
+    }
+    let error = world.pull("app:loop").unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert_eq!(world.requests("/manifests/"), 2);
+
+    let mut inner = put_multi(&world.registry);
+    for depth in 0..4 {
+        let digest = Digest::sha256(&inner);
+        world
+            .registry
+            .put_manifest("multi", &digest.to_string(), OCI_INDEX, &inner);
+        world
+            .registry
+            .put_manifest("multi", &format!("depth-{depth}"), OCI_INDEX, &inner);
+        let outer = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(&digest, inner.len())]});
+        inner = outer.to_string().into_bytes();
+    }
+    for depth in [2, 3] {
+        world.registry.clear_log();
+        let error = world.pull(&format!("multi:depth-{depth}")).unwrap_err();
+        assert!(error.to_string().contains("nested too deeply"), "{error}");
+        assert!(world.requests("/manifests/") <= 3);
+    }
+    world.assert_nothing_there();
+    for depth in [0, 1] {
+        world.pull(&format!("multi:depth-{depth}")).unwrap();
+    }
+}
