@@ -56,7 +56,7 @@ fn flags_that_cannot_be_honoured_are_refused_by_name(cx: &Context) {
             "--device-cgroup-rule ",
         ),
         (&["--pid", "container:x"], "container:x"),
-        (&["--userns", "auto"], "auto"),
+        (&["--userns", "auto:size=7"], "auto"),
         (&["--add-host", "a:host-gateway"], "host-gateway"),
     ] {
         let output = cx.run([&["run"], flags, &["busybox"]].concat());
@@ -364,10 +364,13 @@ fn a_container_in_the_hosts_pid_namespace_leaves_nothing_behind(cx: &Context) {
 fn keep_id_is_the_caller(cx: &Context) {
     cx.load_busybox();
     if cx.caller == Caller::Root {
-        let refused = cx.run(["run", "--userns=keep-id", "busybox", "id"]);
-        assert!(refused.error(125).contains("keep-id"), "{refused}");
+        for mode in ["keep-id", "auto"] {
+            let refused = cx.run(["run", "--userns", mode, "busybox", "id"]);
+            assert!(refused.error(125).contains(mode), "{refused}");
+        }
         return;
     }
+    assert_eq!(run(cx, &["--userns=auto"], "id -u"), "0\n");
     let ids = "echo $(id -u):$(id -g)";
     let me = format!("{0}:{0}\n", cx.uid);
     assert_eq!(run(cx, &["--userns=keep-id"], ids), me);
@@ -505,7 +508,17 @@ fn groups(cx: &Context) {
         ];
         assert_eq!(run(cx, &flags, script), "7 29 4321\n");
     } else {
-        let refused = cx.run(["run", "--group-add", "audio", "busybox", "id"]);
+        // With emulation they are what the processes are told; without, there are none.
+        let flags = ["--group-add", "audio", "--group-add", "4321"];
+        assert_eq!(run(cx, &flags, "id -G"), "0 10 29 4321\n");
+        let refused = cx.run([
+            "run",
+            "--root-emulation=off",
+            "--group-add",
+            "audio",
+            "busybox",
+            "id",
+        ]);
         assert!(
             refused.error(125).contains("one group id only"),
             "{refused}"

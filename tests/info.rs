@@ -30,6 +30,11 @@ fn an_installation_is_described(cx: &Context) {
         &format!("Kernel Version: {}", kernel.trim()),
         &format!("Root Dir: {}", cx.root().display()),
         "OSType: linux",
+        if single {
+            "Root Emulation: on (chown, setuid and the like are answered; files stay yours)"
+        } else {
+            "Root Emulation: off (containers have more than one id)"
+        },
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{output}");
     }
@@ -45,6 +50,7 @@ fn an_installation_is_described(cx: &Context) {
         serde_json::from_str(cx.run(["info", "--format", "json"]).silent_ok()).unwrap();
     assert_eq!(object["Driver"], "overlay");
     assert_eq!(object["Images"], 2);
+    assert_eq!(object["RootEmulation"], single);
     assert_eq!(object["ContainersStopped"], 1);
     assert_eq!(object["KernelVersion"], kernel.trim());
     assert_eq!(object["DockerRootDir"], json!(cx.root()));

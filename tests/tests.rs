@@ -43,6 +43,7 @@ mod push;
 mod read_only_store;
 mod readme;
 mod registries;
+mod root_emulation;
 mod run;
 mod search;
 mod seccomp;

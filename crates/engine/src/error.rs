@@ -145,6 +145,11 @@ pub enum Error {
         "--userns keep-id is not supported here: the store's files have owners of their own, which would change inside"
     )]
     KeepId,
+    /// `auto` in a store whose files have several owners.
+    #[error(
+        "--userns auto is not supported here: the store's files have owners of their own, which a range for each container would not have"
+    )]
+    AutoIds,
     /// Something of the host's could not be used.
     #[error("cannot {operation} {}", path.display())]
     Path {
@@ -303,6 +308,7 @@ impl Error {
                 "leave --group-add out, or make it the primary group with -u USER:GROUP; with subordinate ids (see `minidock doctor`), or as root, there are more"
                     .into(),
             ),
+            Self::AutoIds => Some("leave it out: the container then has the store's ids, in a user namespace of its own".into()),
             Self::KeepId => Some("leave it out; it works in a store with one id: --root DIR --id-map single".into()),
             Self::BindSource(path) => Some(format!(
                 "make it, or use `-v {}:…`, which makes it as a folder",

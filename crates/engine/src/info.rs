@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use minidock_store::{Driver, IdMapping};
+use minidock_store::{Driver, IdMap, IdMapping};
 
 use crate::{Engine, Error, storage};
 
@@ -26,6 +26,8 @@ pub struct Info {
     pub file_system: String,
     /// Which ids files can have.
     pub id_map: IdMapping,
+    /// Why root is not emulated in a container whose user is root; `None` where it is.
+    pub no_root_emulation: Option<String>,
     /// The store's folder.
     pub root: PathBuf,
     /// The kernel's release.
@@ -95,6 +97,10 @@ impl Engine {
                 "one id for all files: subordinate ids (/etc/subuid, newuidmap) would give containers more".to_owned(),
             );
         }
+        let no_root_emulation = match id_map.map {
+            IdMap::Single => minidock_run::try_root_emulation()?.err(),
+            IdMap::Host | IdMap::Ranges => Some("containers have more than one id".to_owned()),
+        };
         let cgroup_version = cgroup_version();
         if cgroup_version.is_none() {
             warnings.push("no control groups are mounted at /sys/fs/cgroup".to_owned());
@@ -110,6 +116,7 @@ impl Engine {
             reasons,
             file_system: file_system(self.store.root()),
             id_map,
+            no_root_emulation,
             root: self.store.root().to_owned(),
             kernel: text(system.release()),
             operating_system: operating_system(

@@ -8,13 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_layer::open_in_layers;
 use minidock_oci::{ContainerConfig, ImageConfig, MAX_MANIFEST_SIZE, Platform};
-use minidock_run::{Host, Launch, Rootfs};
+use minidock_run::{Host, Launch, RootEmulation, Rootfs};
 use minidock_store::{
     Container, ContainerState, Driver, Hold, IdMap, ImageLayers, ImageRecord, NewContainer, Status,
     StoreError,
 };
 
-use crate::spec::{self, Facts, Wishes};
+use crate::spec::{self, EmulationWish, Facts, Wishes};
 use crate::storage::{self, StorageDriver, Wanted};
 use crate::user::{self, ResolvedUser};
 use crate::volumes::{Fill, Mounts, Owner};
@@ -163,6 +163,9 @@ impl Engine {
 
     /// Who the caller is to be inside with `--userns keep-id`.
     fn kept_id(&self, wishes: &Wishes) -> Result<Option<String>, Error> {
+        if wishes.namespaces.auto_ids && self.store.id_map() != IdMap::Single {
+            return Err(Error::AutoIds);
+        }
         let Some(kept) = wishes.namespaces.keep_id else {
             return Ok(None);
         };
@@ -216,7 +219,8 @@ impl Engine {
         };
         let mut user = user::resolve(wanted, &passwd, &group).map_err(failed)?;
         let further = user::groups(&wishes.group_add, &group).map_err(failed)?;
-        if !self.store.id_map().has_owners() {
+        let emulated = emulation(wishes.root_emulation, self.store.id_map(), &user);
+        if !self.store.id_map().has_owners() && emulated == RootEmulation::Off {
             // The kernel lets a caller with one id neither have nor drop further groups.
             user.additional_gids.clear();
             if let Some(gid) = further.iter().find(|gid| **gid != user.gid) {
@@ -401,6 +405,7 @@ impl Engine {
             attach: request.attach,
             init: wishes.init,
             default_filter: true,
+            root_emulation: emulation(wishes.root_emulation, self.store.id_map(), user),
             mountpoint: &mountpoint,
         };
         if wishes.security.privileged {
@@ -441,6 +446,18 @@ impl Engine {
 
 /// The exit status of what SIGKILL ended.
 const KILLED: u8 = 128 + 9;
+
+/// What is not wished for in so many words is had where it makes a difference.
+fn emulation(wish: EmulationWish, map: IdMap, user: &ResolvedUser) -> RootEmulation {
+    match wish {
+        EmulationWish::Off => RootEmulation::Off,
+        EmulationWish::On => RootEmulation::Required,
+        EmulationWish::Auto if map == IdMap::Single && (user.uid, user.gid) == (0, 0) => {
+            RootEmulation::Wanted
+        }
+        EmulationWish::Auto => RootEmulation::Off,
+    }
+}
 
 /// Writes the container's id where that is wished for.
 fn write_id(request: &RunRequest, container: &Container) -> Result<(), Error> {

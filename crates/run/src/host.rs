@@ -19,6 +19,8 @@ pub struct Host {
     pub may_map_any_id: bool,
     /// The kernel can filter system calls (`CONFIG_SECCOMP_FILTER`).
     pub seccomp: bool,
+    /// Each process has a limit that means nothing and can hold a number of ours (see `emulation`).
+    pub spare_limit: bool,
     /// `/` is not the initial ramfs, which `pivot_root(2)` cannot leave.
     pub pivot_root: bool,
 }
@@ -50,6 +52,7 @@ impl Host {
             gid: rustix::process::getegid().as_raw(),
             may_map_any_id: held.contains(needed),
             seccomp: minidock_sys::seccomp::is_available(),
+            spare_limit: crate::emulation::has_room(),
             pivot_root: !may_be_initial_ramfs(&root) || !root_is_rootfs()?,
         })
     }

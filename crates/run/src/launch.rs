@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use crate::RootEmulation;
+
 /// Where the container's `/` comes from. Paths are the host's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rootfs {
@@ -69,6 +71,8 @@ pub struct Launch<'a> {
     /// Docker's default seccomp profile applies where the Spec has no `linux.seccomp`. Whoever wants no filter says so in the
     /// Spec: `{"defaultAction": "SCMP_ACT_ALLOW"}`.
     pub default_filter: bool,
+    /// Whether root can act for ids that the container does not have. It needs one id, which is root's inside.
+    pub root_emulation: RootEmulation,
     /// An existing empty folder to mount the root file system on. It is never visible inside, nothing stays mounted on
     /// it outside, and it has to stay empty: the paths that the Spec masks show it.
     pub mountpoint: &'a Path,

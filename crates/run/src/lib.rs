@@ -26,6 +26,10 @@
 //! * Nothing inside the image is trusted: see `child::place`. The supervisor's own binary, which the child still is until
 //!   exec, cannot be reached by the command's path (no magic links), and cannot be written to while it runs.
 //!
+//! # One id
+//! With [`RootEmulation`], the supervisor also answers the system calls by which root acts for other ids, where there are none
+//! (`emulation`).
+//!
 //! # The first process and signals
 //! The kernel discards signals that the first process of a pid namespace has no handler for, even SIGTERM. Where such a
 //! program (`sleep`, say) ignores `SIGINT`, `SIGTERM`, `SIGHUP` or `SIGQUIT` only by that rule, [`Running::supervise`] kills
@@ -35,6 +39,7 @@
 
 mod alone;
 mod child;
+mod emulation;
 mod error;
 mod exit;
 mod host;
@@ -55,6 +60,7 @@ mod trial_rootfs;
 mod visit;
 
 pub use alone::become_own_root;
+pub use emulation::RootEmulation;
 pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;
@@ -64,6 +70,6 @@ pub use plan::{Plan, plan};
 pub use ranges::{MapWriters, RangeMaps, enter, find_program, try_ranges};
 pub use render::{Cause, StepFailure};
 pub use running::{Running, fill_volumes, start, start_on};
-pub use trial::{Isolation, Stage, try_isolation};
+pub use trial::{Isolation, Stage, try_isolation, try_root_emulation};
 pub use trial_rootfs::{RootfsRefusal, try_overlay};
 pub use visit::{LiveRoot, bind_onto, mount_rootfs, open_rootfs};

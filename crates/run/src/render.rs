@@ -143,10 +143,15 @@ pub(crate) fn step_error(
 
 /// A note about a step whose fallback was taken.
 pub(crate) fn fell_back_note(plan: &Plan, step: usize, fail: Fail) -> Option<String> {
-    let Step::MountFs(fs) = plan.steps.get(step)? else {
-        return None;
-    };
     let errno = io::Error::from(fail.errno);
+    let fs = match plan.steps.get(step)? {
+        Step::MountFs(fs) => fs,
+        Step::Emulate { .. } => {
+            let why = emulation_meaning(fail.errno).map_or(errno.to_string(), str::to_owned);
+            return Some(format!("root is not emulated: {why}"));
+        }
+        _ => return None,
+    };
     match fs.fs_type.to_bytes() {
         b"proc" => Some(format!(
             "the host refuses a fresh /proc ({errno}), so the host's own is visible: parts of it are covered there, as in \
@@ -156,6 +161,14 @@ pub(crate) fn fell_back_note(plan: &Plan, step: usize, fail: Fail) -> Option<Str
             "the host refuses a fresh /sys ({errno}), so the host's own is visible, read-only"
         )),
         // Few programs look for it, and rootless engines often lack it.
+        _ => None,
+    }
+}
+
+pub(crate) fn emulation_meaning(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::BUSY => Some("it is around this container already, and the kernel allows it once"),
+        Errno::INVAL => Some("this kernel has no notifications of system calls (Linux 5.0)"),
         _ => None,
     }
 }
@@ -254,6 +267,7 @@ fn meaning(step: &Step, fail: Fail) -> Option<&'static str> {
         (Phase::Source, Errno::INVAL) if matches!(step, Step::Bind(_)) => {
             Some("other file systems are mounted below it, which only a recursive bind can show")
         }
+        (Phase::Act, errno) if matches!(step, Step::Emulate { .. }) => emulation_meaning(errno),
         (Phase::Act, Errno::PIPE)
             if matches!(step, Step::DieWithSupervisor | Step::AwaitIdMaps) =>
         {

@@ -111,6 +111,8 @@ pub(crate) enum Message {
     Terminal(OwnedFd),
     /// The end of a FUSE connection that is to be served.
     Connection(OwnedFd),
+    /// Calls of the container's processes come here to be answered.
+    Calls(OwnedFd),
     /// Set-up is complete; the next thing is the program, or a failure to execute it.
     Executing,
 }
@@ -120,6 +122,7 @@ const FELL_BACK: u8 = 2;
 const TERMINAL: u8 = 3;
 const EXECUTING: u8 = 4;
 const CONNECTION: u8 = 5;
+const CALLS: u8 = 6;
 
 const SIZE: usize = 16;
 
@@ -154,6 +157,7 @@ fn decode(bytes: [u8; SIZE], fd: Option<OwnedFd>) -> Option<Message> {
         FELL_BACK => Some(Message::FellBack { step, fail }),
         TERMINAL => fd.map(Message::Terminal),
         CONNECTION => fd.map(Message::Connection),
+        CALLS => fd.map(Message::Calls),
         EXECUTING => Some(Message::Executing),
         _ => None,
     }
@@ -184,6 +188,10 @@ impl Reporter<'_> {
 
     pub(crate) fn connection(&self, fd: BorrowedFd<'_>) {
         self.send(&encode(CONNECTION, 0, NOTHING), &[fd]);
+    }
+
+    pub(crate) fn calls(&self, fd: BorrowedFd<'_>) {
+        self.send(&encode(CALLS, 0, NOTHING), &[fd]);
     }
 
     pub(crate) fn executing(&self, step: usize) {

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socke
 use rustix::termios::Winsize;
 
 use crate::child::{self, Birth};
+use crate::emulation::Supervisor;
 use crate::plan::{IdMaps, plan_fill};
 use crate::render::{self, Settings};
 use crate::report::{self, Message};
@@ -33,6 +34,7 @@ pub struct Running {
     signals: SignalFd,
     reaped: bool,
     server: Option<Server>,
+    emulation: Option<Supervisor>,
     /// The server ended before the container was set up.
     unserved: bool,
     /// Last, so that signals are let in again when all else is over.
@@ -115,6 +117,7 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         signals,
         reaped: false,
         server: None,
+        emulation: None,
         unserved: false,
         _mask: mask,
     };
@@ -195,6 +198,10 @@ impl Running {
                         self.server = Some(Server::start(fuse, self.child.pidfd.as_fd(), fd)?);
                     }
                 }
+                Message::Calls(fd) => {
+                    let emulation = plan.emulation.as_ref();
+                    self.emulation = emulation.map(|e| Supervisor::new(e, fd, self.child.pid));
+                }
                 Message::Executing => executing = true,
                 Message::Terminal(fd) => self.terminal = Some(fd),
                 Message::FellBack { step, fail } => {
@@ -255,6 +262,7 @@ impl Running {
             interactive: self.interactive,
             init: self.init,
             own_processes: self.own_processes,
+            emulation: self.emulation.take(),
         })?;
         self.reaped = true;
         self.end_server();

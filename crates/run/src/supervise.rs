@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr, tcsetwinsize};
 
+use crate::emulation::Supervisor;
 use crate::relay::{End, Relay, State};
 use crate::stdio::{self, Outside};
 use crate::{Error, Exit};
@@ -24,6 +25,8 @@ pub(crate) struct Watch<'a> {
     pub init: bool,
     /// The kernel ends all of the container's processes with the first.
     pub own_processes: bool,
+    /// Answers calls of the container's.
+    pub emulation: Option<Supervisor>,
 }
 
 /// The caller's terminal in raw mode: every key goes to the container's terminal, which gives keys their meaning.
@@ -68,6 +71,16 @@ pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
             if pass_on(&watch, number) == Passed::Killed {
                 ended_by.get_or_insert(number);
             }
+        }
+        if ready.call == Call::Waits
+            && let Some(emulation) = &mut watch.emulation
+        {
+            emulation
+                .answer_one()
+                .map_err(Error::supervise("answer a system call"))?;
+        }
+        if ready.call == Call::NoneLeft {
+            watch.emulation = None;
         }
         step(&mut relays, &ready.relays);
         if ready.ended {
@@ -129,15 +142,28 @@ fn relays(watch: &mut Watch<'_>) -> Result<Vec<(Direction, Relay)>, Error> {
     Ok(relays)
 }
 
+/// What the end at which calls arrive says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    None,
+    Waits,
+    /// All that could make one have ended.
+    NoneLeft,
+}
+
 struct Ready {
     ended: bool,
+    call: Call,
     relays: Vec<bool>,
 }
 
 fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error> {
-    let mut fds = Vec::with_capacity(relays.len() + 2);
+    let mut fds = Vec::with_capacity(relays.len() + 3);
     fds.push(PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN));
     fds.push(PollFd::new(watch.signals, PollFlags::IN));
+    let calls = watch.emulation.as_ref().map(Supervisor::fd);
+    fds.extend(calls.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    let fixed = fds.len();
     fds.extend(relays.iter().map(|(_, relay)| {
         let (fd, interest) = relay.interest();
         PollFd::from_borrowed_fd(fd, interest)
@@ -149,7 +175,12 @@ fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error
     let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
     Ok(Ready {
         ended: ready(&fds[0]),
-        relays: fds[2..].iter().map(ready).collect(),
+        call: match calls.map(|_| fds[2].revents()) {
+            Some(events) if events.contains(PollFlags::IN) => Call::Waits,
+            Some(events) if !events.is_empty() => Call::NoneLeft,
+            _ => Call::None,
+        },
+        relays: fds[fixed..].iter().map(ready).collect(),
     })
 }
 

@@ -5,15 +5,18 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use minidock_sys::clone::{Memory, Namespaces, clone};
-use minidock_sys::{Errno, process};
+use minidock_sys::{Errno, notify, process};
 use rustix::mount::{MountFlags, mount};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::child;
+use crate::emulation;
 use crate::plan::step::SelfMap;
 use crate::render::{self, Settings};
 use crate::report::Fail;
-use crate::{Error, supervise};
+use crate::running::clone_error;
+use crate::seccomp::Filter;
+use crate::{Error, Exit, supervise};
 
 /// What was tried after the namespaces were there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,37 @@ fn walk(task: &Task<'_>) -> u8 {
     match mount(c"proc", c"/proc", c"proc", flags, None) {
         Ok(()) => 0,
         Err(errno) => tell(task.report, 2, errno),
+    }
+}
+
+/// Lets a child ask for root emulation, and says why it would not be had.
+///
+/// # Errors
+/// [`Error::Threads`] in a process with several threads, and where no child can be made.
+pub fn try_root_emulation() -> Result<Result<(), String>, Error> {
+    if !emulation::has_room() {
+        return Ok(Err(emulation::NO_ROOM.to_owned()));
+    }
+    let (filter, _) = Filter::of_emulation();
+    let started = clone(Namespaces::NONE, Memory::Copied, &filter, emulate).map_err(clone_error)?;
+    Ok(match supervise::reap(started.pidfd.as_fd())? {
+        Exit::Code(0) => Ok(()),
+        Exit::Code(code) => {
+            let errno = Errno::from_raw_os_error(code.into());
+            let meaning = render::emulation_meaning(errno);
+            Err(meaning.map_or_else(|| errno.to_string(), str::to_owned))
+        }
+        Exit::Signal(number) => Err(format!("signal {number} ended the trial")),
+    })
+}
+
+/// The child: its exit code is the errno.
+fn emulate(filter: &Filter) -> u8 {
+    let tried = rustix::thread::set_no_new_privs(true)
+        .and_then(|()| notify::install(&filter.program, filter.flags));
+    match tried {
+        Ok(_) => 0,
+        Err(errno) => u8::try_from(errno.raw_os_error()).unwrap_or(u8::MAX),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`signal`] | rt_sigprocmask, rt_sigaction, signalfd4 |
 //! | [`mount`] | mount_setattr(2) |
 //! | [`net`] | bringing up `lo` |
+//! | [`notify`] | seccomp_unotify(2), process_vm_readv(2), prlimit(2) |
 //! | [`fd`] | close_range(2), dup onto 0 to 2 |
 //! | [`process`] | _exit, kernel facts about the caller |
 //! | [`seccomp`] | seccomp(2) |
@@ -22,6 +23,7 @@ pub mod exec;
 pub mod fd;
 pub mod mount;
 pub mod net;
+pub mod notify;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

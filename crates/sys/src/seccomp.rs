@@ -1,5 +1,7 @@
 //! seccomp(2): filters of system calls, which rustix lacks.
 
+use std::marker::PhantomData;
+
 use crate::{Errno, Result, check};
 
 /// One instruction of classic BPF: `struct sock_filter` (linux/filter.h).
@@ -18,9 +20,20 @@ pub struct Instruction {
 
 /// `struct sock_fprog`.
 #[repr(C)]
-struct Program {
+pub(crate) struct Program<'a> {
     length: libc::c_ushort,
     filter: *const Instruction,
+    instructions: PhantomData<&'a [Instruction]>,
+}
+
+impl<'a> Program<'a> {
+    pub(crate) fn new(instructions: &'a [Instruction]) -> Result<Self> {
+        Ok(Self {
+            length: u16::try_from(instructions.len()).map_err(|_| Errno::INVAL)?,
+            filter: instructions.as_ptr(),
+            instructions: PhantomData,
+        })
+    }
 }
 
 /// The longest program that the kernel takes (`BPF_MAXINSNS`).
@@ -37,13 +50,10 @@ pub const FLAG_SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
 /// `EACCES` without no_new_privs and without `CAP_SYS_ADMIN` in the user namespace; `EINVAL` for a program that the kernel
 /// does not take, or without seccomp in the kernel; `ENOMEM` when all filters of this thread are too long together.
 pub fn install(program: &[Instruction], flags: u32) -> Result<()> {
-    let program = Program {
-        length: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
-        filter: program.as_ptr(),
-    };
+    let program = Program::new(program)?;
     // SAFETY: the structure is `sock_fprog` and points at as many `sock_filter`s as it says; the kernel copies them.
     check(unsafe {
-        let program: *const Program = &raw const program;
+        let program: *const Program<'_> = &raw const program;
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
@@ -62,7 +72,7 @@ pub fn is_available() -> bool {
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
             0,
-            std::ptr::null::<Program>(),
+            std::ptr::null::<Program<'_>>(),
         )
     });
     answer == Err(Errno::FAULT)

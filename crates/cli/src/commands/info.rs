@@ -69,6 +69,14 @@ fn security_options(info: &Info) -> Vec<&'static str> {
     options
 }
 
+/// What is done where there is one id, and what is not.
+fn root_emulation(info: &Info) -> String {
+    match &info.no_root_emulation {
+        None => "on (chown, setuid and the like are answered; files stay yours)".to_owned(),
+        Some(why) => format!("off ({why})"),
+    }
+}
+
 /// As Docker prints it, as far as it has a meaning here.
 fn page(info: &Info) -> String {
     let mut text = String::new();
@@ -95,6 +103,7 @@ fn page(info: &Info) -> String {
         line(1, "Users", &ranges(&info.id_map.uids));
         line(1, "Groups", &ranges(&info.id_map.gids));
     }
+    line(0, "Root Emulation", &root_emulation(info));
     let cgroups = info
         .cgroup_version
         .map_or("none".to_owned(), |v| v.to_string());
@@ -147,6 +156,10 @@ fn object(info: &Info) -> Json {
         .with("Driver", text(info.driver.as_str()))
         .with("DriverStatus", Json::List(status.collect()))
         .with("IDMap", text(&info.id_map.map.to_string()))
+        .with(
+            "RootEmulation",
+            Json::Bool(info.no_root_emulation.is_none()),
+        )
         .with("UIDMappings", extents(&info.id_map.uids))
         .with("GIDMappings", extents(&info.id_map.gids))
         .with("KernelVersion", text(&info.kernel))

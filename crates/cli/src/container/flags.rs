@@ -155,9 +155,12 @@ pub struct ContainerFlags {
     /// UTS namespace: host, or the container's own
     #[arg(long, value_name = "MODE")]
     pub uts: Option<String>,
-    /// User namespace: host (the usual map) or keep-id[:uid=ID,gid=ID]
+    /// User namespace: host (the usual map), auto or keep-id[:uid=ID,gid=ID]
     #[arg(long, value_name = "MODE")]
     pub userns: Option<String>,
+    /// Whether chown, setuid and the like work where there is one id: auto, on or off
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub root_emulation: String,
     /// Cgroup namespace: host or private
     #[arg(long, value_name = "MODE")]
     pub cgroupns: Option<String>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use minidock_engine::clean_path;
-use minidock_engine::spec::{CapabilityWish, DeviceWish, Ipc, KeepId, Ulimit};
+use minidock_engine::spec::{CapabilityWish, DeviceWish, EmulationWish, Ipc, KeepId, Ulimit};
 
 use super::wrong::{Wrong, wrong, wrong_with};
 
@@ -199,15 +199,39 @@ pub fn ipc(text: &str) -> Result<Ipc, Wrong> {
     }
 }
 
+/// `--root-emulation`.
+pub fn root_emulation(text: &str) -> Result<EmulationWish, Wrong> {
+    match text {
+        "auto" => Ok(EmulationWish::Auto),
+        "on" => Ok(EmulationWish::On),
+        "off" => Ok(EmulationWish::Off),
+        _ => wrong("it is one of auto, on and off"),
+    }
+}
+
+/// Whose ids a container has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct UserNamespace {
+    pub auto_ids: bool,
+    pub keep_id: Option<KeepId>,
+}
+
 /// `--userns`: `host` is the caller's usual map, for without a user namespace no container could be set up.
-pub fn userns(text: &str) -> Result<Option<KeepId>, Wrong> {
+pub fn userns(text: &str) -> Result<UserNamespace, Wrong> {
     let (mode, options) = text.split_once(':').unwrap_or((text, ""));
     match mode {
-        "" | "host" | "private" if options.is_empty() => Ok(None),
-        "keep-id" => keep_id(options).map(Some),
+        "" | "host" | "private" if options.is_empty() => Ok(UserNamespace::default()),
+        "keep-id" => Ok(UserNamespace {
+            keep_id: Some(keep_id(options)?),
+            ..UserNamespace::default()
+        }),
+        "auto" if options.is_empty() => Ok(UserNamespace {
+            auto_ids: true,
+            ..UserNamespace::default()
+        }),
         "auto" => wrong_with(
-            "auto is not supported: it needs a range of ids for each container",
-            "leave it out: ids are then the caller's, or those of his subordinate range",
+            "options of auto are not supported: there is no range to choose from",
+            "give auto alone",
         ),
         "nomap" => wrong_with("nomap is Podman's", "leave it out"),
         "container" | "ns" => wrong_with(
@@ -332,13 +356,20 @@ mod tests {
 
     #[test]
     fn namespaces() {
-        assert_eq!(userns("host"), Ok(None));
-        assert_eq!(userns("keep-id"), Ok(Some(KeepId::default())));
+        let keep = |kept| {
+            Ok(UserNamespace {
+                keep_id: Some(kept),
+                ..UserNamespace::default()
+            })
+        };
+        assert_eq!(userns("host"), Ok(UserNamespace::default()));
+        assert!(userns("auto").unwrap().auto_ids);
+        assert_eq!(userns("keep-id"), keep(KeepId::default()));
         let both = KeepId {
             uid: Some(5),
             gid: Some(6),
         };
-        assert_eq!(userns("keep-id:uid=5,gid=6"), Ok(Some(both)));
+        assert_eq!(userns("keep-id:uid=5,gid=6"), keep(both));
         for (bad, why) in [
             ("auto", "auto is not supported"),
             ("auto:size=5", "auto is not supported"),

@@ -123,6 +123,12 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
                 flags.stop_timeout.as_ref(),
                 -1..=i64::from(i32::MAX),
             )?,
+            root_emulation: parse_one(
+                "--root-emulation",
+                Some(&flags.root_emulation),
+                values::root_emulation,
+            )?
+            .unwrap_or_default(),
             security: security(&flags)?,
             devices: parse_each("--device", &flags.device, values::device)?,
             ulimits: parse_each("--ulimit", &flags.ulimit, values::ulimit)?,
@@ -185,12 +191,14 @@ fn namespaces(flags: &ContainerFlags) -> Result<Namespaces, Failure> {
     let host = |flag: &'static str, value: &Option<String>, own| {
         parse_one(flag, value.as_ref(), values::is_host(flag, own)).map(Option::unwrap_or_default)
     };
+    let user = parse_one("--userns", flags.userns.as_ref(), values::userns)?.unwrap_or_default();
     Ok(Namespaces {
         host_pid: host("--pid", &flags.pid, &["", "private"])?,
         host_uts: host("--uts", &flags.uts, &["", "private"])?,
         host_cgroup: host("--cgroupns", &flags.cgroupns, &["", "private"])?,
         ipc: parse_one("--ipc", flags.ipc.as_ref(), values::ipc)?.unwrap_or_default(),
-        keep_id: parse_one("--userns", flags.userns.as_ref(), values::userns)?.flatten(),
+        keep_id: user.keep_id,
+        auto_ids: user.auto_ids,
     })
 }
 

@@ -17,6 +17,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(new_proc(&facts.isolation));
     findings.push(ids(&facts.ids));
     findings.push(seccomp(facts.seccomp.as_deref()));
+    findings.extend(emulation(facts));
     findings.push(store(&facts.store));
     findings.push(network(facts));
     findings.push(cgroup(&facts.cgroup));
@@ -147,6 +148,31 @@ fn ids(ids: &ContainerIds) -> Finding {
             )),
         ),
     }
+}
+
+/// It matters where there is one id.
+fn emulation(facts: &Facts) -> Option<Finding> {
+    let subject = "root emulation";
+    if !matches!(facts.ids, ContainerIds::One { .. }) {
+        return None;
+    }
+    let why = match &facts.emulation {
+        Ok(Ok(())) => {
+            return Some(ok(
+                subject,
+                "chown, setuid and the like are answered for containers whose user is root, so that packages can be \
+                 installed; files stay yours",
+            ));
+        }
+        Ok(Err(why)) => why.clone(),
+        Err(error) => chain(error),
+    };
+    Some(flaw(
+        subject,
+        Level::Degraded,
+        format!("chown, setuid and the like fail in containers: {why}"),
+        Some("have subordinate ids, with which it is not needed".into()),
+    ))
 }
 
 fn seccomp(actions: Option<&str>) -> Finding {

@@ -22,6 +22,8 @@ pub struct Facts {
     pub ids: ContainerIds,
     /// The filter actions that the kernel knows (`/proc/sys/kernel/seccomp/actions_avail`); `None` without seccomp.
     pub seccomp: Option<String>,
+    /// Why root could not be emulated.
+    pub emulation: Result<Result<(), String>, minidock_run::Error>,
     /// The store's place.
     pub store: StorePlace,
     /// Opening `/dev/net/tun`.
@@ -98,6 +100,7 @@ pub fn read(examination: &Examination<'_>) -> Facts {
         isolation: minidock_run::try_isolation(),
         ids: ids(examination),
         seccomp: text("/proc/sys/kernel/seccomp/actions_avail"),
+        emulation: minidock_run::try_root_emulation(),
         store: store(examination.root),
         tun: OpenOptions::new()
             .read(true)

@@ -25,8 +25,8 @@ use oci_spec::runtime::{
 
 pub use environment::{command, hostname};
 pub use wishes::{
-    Access, CapabilityWish, DeviceWish, Dns, Ipc, KeepId, MountWish, MountWishKind, Namespaces,
-    Network, Propagation, Seccomp, Security, Ulimit, VolumesFrom, Wishes,
+    Access, CapabilityWish, DeviceWish, Dns, EmulationWish, Ipc, KeepId, MountWish, MountWishKind,
+    Namespaces, Network, Propagation, Seccomp, Security, Ulimit, VolumesFrom, Wishes,
 };
 
 use environment::environment;

@@ -66,6 +66,8 @@ pub struct Wishes {
     pub sysctls: BTreeMap<String, String>,
     /// Namespaces.
     pub namespaces: Namespaces,
+    /// Whether root can act for ids that the container does not have.
+    pub root_emulation: EmulationWish,
     /// How readily the kernel kills it when memory runs out: -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// NIS domain name.
@@ -139,6 +141,18 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
+/// Whether system calls by which root acts for others are answered as if there were others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmulationWish {
+    /// Where the container has one id, which is root's.
+    #[default]
+    Auto,
+    /// Or there is no container.
+    On,
+    /// The kernel answers.
+    Off,
+}
+
 /// Which namespaces are the container's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -152,6 +166,8 @@ pub struct Namespaces {
     pub host_cgroup: bool,
     /// The caller is this user and group inside.
     pub keep_id: Option<KeepId>,
+    /// Ids that no other container has; where there is one id, it is the usual map.
+    pub auto_ids: bool,
 }
 
 /// Which IPC namespace, and what is at `/dev/shm`.

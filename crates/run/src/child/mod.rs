@@ -20,7 +20,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use minidock_sys::signal::SignalSet;
-use minidock_sys::{Errno, exec, fd, net, signal};
+use minidock_sys::{Errno, exec, fd, net, notify, signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
@@ -31,6 +31,7 @@ use rustix::termios::Winsize;
 use crate::plan::Plan;
 use crate::plan::step::{Owner, SelfMap, Step};
 use crate::report::{During as _, Fail, Phase, Reporter};
+use crate::seccomp::Filter;
 
 /// What the supervisor prepared for the child.
 #[derive(Debug)]
@@ -185,12 +186,26 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::Stdio { owner } => put_stdio(birth, found, *owner),
         Step::Reap => reaper::stay_and_fork(found.terminal.as_ref().map(|t| t.as_fd())),
         Step::FindCommand => find_command(birth, found),
+        Step::Emulate { filter, required } => return emulate(birth, filter, *required),
         Step::Filter(filter) => {
             minidock_sys::seccomp::install(&filter.program, filter.flags).during(Phase::Act)
         }
         Step::Execute => Err(execute(birth, found.command)),
     }?;
     Ok(None)
+}
+
+/// Sends the supervisor what it answers by. Nothing that happens between here and the program is answered by it: it may stand
+/// still until then.
+fn emulate(birth: &Birth<'_>, filter: &Filter, required: bool) -> Result<Option<Fail>, Fail> {
+    match notify::install(&filter.program, filter.flags) {
+        Ok(listener) => {
+            Reporter(birth.channel).calls(listener.as_fd());
+            Ok(None)
+        }
+        Err(errno) if required => Err(Fail::new(Phase::Act, errno)),
+        Err(errno) => Ok(Some(Fail::new(Phase::Act, errno))),
+    }
 }
 
 /// Mounts a root file system as a container's is mounted, for a trial.

@@ -38,9 +38,11 @@ pub(crate) use ids::IdMaps;
 pub(crate) use process::Command;
 
 use self::ids::Maps;
+use self::process::Groups;
 use self::step::{Fuse, Overlay, Step};
+use crate::emulation::{self, Emulation};
 use crate::seccomp::Filter;
-use crate::{Host, Launch, PlanError, Provision, Rootfs};
+use crate::{Host, Launch, PlanError, Provision, RootEmulation, Rootfs};
 
 /// Everything that the new process does between its birth and the container's program, in order.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct Plan {
     pub(crate) init: bool,
     /// The container has a pid namespace, so that all its processes end with the first.
     pub(crate) own_processes: bool,
+    /// The supervisor answers calls by which root acts for others.
+    pub(crate) emulation: Option<Emulation>,
 }
 
 impl Plan {
@@ -120,8 +124,13 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
                 .to_owned(),
         );
     }
-    let groups_fixed = matches!(id_maps, IdMaps::Own);
-    let user = process::user(process, &maps, groups_fixed)?;
+    let emulated = emulation(launch, process, &id_maps, host, &mut notes)?;
+    let groups = match (&id_maps, &emulated) {
+        (IdMaps::Parent { .. }, _) => Groups::Mapped,
+        (IdMaps::Own, Some(_)) => Groups::Emulated,
+        (IdMaps::Own, None) => Groups::Fixed,
+    };
+    let user = process::user(process, &maps, groups)?;
     push_mounts(
         &mut steps,
         &mut notes,
@@ -146,7 +155,8 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     push_names(&mut steps, spec, namespaces)?;
     let host_user = maps.host_uid(user.owner.uid.as_raw()).unwrap_or(host.uid);
     let filter = filter(launch, process, linux, host, &mut notes)?;
-    process::push_process(&mut steps, process, user, launch.init, filter)?;
+    let (emulate, emulation) = emulated.unzip();
+    process::push_process(&mut steps, process, user, launch.init, filter, emulate)?;
 
     Ok(Plan {
         namespaces,
@@ -164,6 +174,7 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         program: true,
         init: launch.init,
         own_processes: namespaces.contains(Namespaces::PID),
+        emulation,
     })
 }
 
@@ -203,6 +214,7 @@ pub(crate) fn plan_fill(
         program: false,
         init: false,
         own_processes: true,
+        emulation: None,
     })
 }
 
@@ -219,6 +231,45 @@ fn begin(maps: &Maps<'_>, host: &Host) -> Result<(Vec<Step>, IdMaps), PlanError>
         steps.push(Step::BecomeRoot);
     }
     Ok((steps, by_parent))
+}
+
+/// Root emulation, and the step that begins it. What is required is had or the container is not started.
+fn emulation(
+    launch: &Launch<'_>,
+    process: &Process,
+    id_maps: &IdMaps,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<Option<(Step, Emulation)>, PlanError> {
+    let required = match launch.root_emulation {
+        RootEmulation::Off => return Ok(None),
+        RootEmulation::Wanted => false,
+        RootEmulation::Required => true,
+    };
+    let user = process.user();
+    let why = if !matches!(id_maps, IdMaps::Own) {
+        "the container has more than one id, and needs none"
+    } else if (user.uid(), user.gid()) != (0, 0) {
+        "the container's user is not root with root's group"
+    } else if !host.seccomp {
+        "this kernel has no seccomp filters"
+    } else if !host.spare_limit {
+        emulation::NO_ROOM
+    } else if emulation::is_in_the_way(process) {
+        "a limit of file locks (RLIMIT_LOCKS) is in the way"
+    } else {
+        let effective = process::effective_set(process);
+        let (filter, emulation) = Emulation::new(process, effective);
+        return Ok(Some((Step::Emulate { filter, required }, emulation)));
+    };
+    if required {
+        return Err(PlanError::Unsupported {
+            field: "root emulation",
+            detail: Some(why.to_owned()),
+        });
+    }
+    notes.push(format!("root is not emulated: {why}"));
+    Ok(None)
 }
 
 /// The filter of system calls. What was asked for is had or the container is not started; the default is had where the

@@ -100,11 +100,18 @@ pub(super) struct User {
     groups: Option<Vec<Gid>>,
 }
 
-pub(super) fn user(
-    process: &Process,
-    maps: &Maps<'_>,
-    groups_fixed: bool,
-) -> Result<User, PlanError> {
+/// Which further groups a process can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Groups {
+    /// All that are mapped.
+    Mapped,
+    /// The kernel denies changing them.
+    Fixed,
+    /// The same, and what the process is told is another matter.
+    Emulated,
+}
+
+pub(super) fn user(process: &Process, maps: &Maps<'_>, groups: Groups) -> Result<User, PlanError> {
     let user = process.user();
     if !maps.has_uid(user.uid()) {
         return Err(PlanError::IdNotMapped {
@@ -123,9 +130,10 @@ pub(super) fn user(
         uid: Uid::from_raw(user.uid()),
         gid: Gid::from_raw(user.gid()),
     };
-    if groups_fixed {
+    if groups != Groups::Mapped {
         // The one group that is mapped is the process's own already.
-        return match additional.iter().find(|&&gid| gid != user.gid()) {
+        let other = |gid: &&u32| **gid != user.gid() && groups == Groups::Fixed;
+        return match additional.iter().find(other) {
             Some(&id) => Err(PlanError::IdNotMapped {
                 field: "process.user.additionalGids",
                 id,
@@ -159,6 +167,7 @@ pub(super) fn push_process(
     user: User,
     init: bool,
     filter: Option<Filter>,
+    emulate: Option<Step>,
 ) -> Result<(), PlanError> {
     steps.push(Step::EnterWorkingDirectory);
     steps.push(Step::Umask(process.user().umask().unwrap_or(0o022)));
@@ -178,22 +187,33 @@ pub(super) fn push_process(
         steps.push(Step::NoNewPrivileges);
     }
     // As in runc: as late as can be, which without no_new_privs is before CAP_SYS_ADMIN is gone.
+    let filters: Vec<Step> = emulate
+        .into_iter()
+        .chain(filter.map(Step::Filter))
+        .collect();
     let (early, late) = if no_new_privileges {
-        (None, filter)
+        (Vec::new(), filters)
     } else {
-        (filter, None)
+        (filters, Vec::new())
     };
     let (bounding, sets) = capabilities(process.capabilities().as_ref());
     steps.push(Step::BoundCapabilities(bounding));
     let owner = user.owner;
     let keep_capabilities = !owner.uid.is_root() && !sets.permitted.is_empty();
-    steps.extend(early.map(Step::Filter));
-    steps.push(Step::BecomeUser {
-        owner,
-        groups: user.groups,
-        keep_capabilities,
-    });
-    steps.push(Step::SetCapabilities(sets));
+    if early.iter().any(|s| matches!(s, Step::Emulate { .. })) {
+        // It is the container's root already, and nobody could answer yet what it would ask from then on. The one capability
+        // more, which installing takes, is not in the bounding set: execve(2) takes it away.
+        steps.push(Step::SetCapabilities(sets.with(CapabilitySet::SYS_ADMIN)));
+        steps.extend(early);
+    } else {
+        steps.extend(early);
+        steps.push(Step::BecomeUser {
+            owner,
+            groups: user.groups,
+            keep_capabilities,
+        });
+        steps.push(Step::SetCapabilities(sets));
+    }
     // Changing ids makes the kernel forget the signal asked for at a parent's death (prctl(2)).
     steps.push(Step::DieWithSupervisor);
     steps.push(Step::NewSession);
@@ -202,9 +222,14 @@ pub(super) fn push_process(
         steps.push(Step::Reap);
     }
     steps.push(Step::FindCommand);
-    steps.extend(late.map(Step::Filter));
+    steps.extend(late);
     steps.push(Step::Execute);
     Ok(())
+}
+
+/// The capabilities that the container's root has.
+pub(super) fn effective_set(process: &Process) -> CapabilitySet {
+    capabilities(process.capabilities().as_ref()).1.effective
 }
 
 /// The set that Docker's profile is read for.

@@ -117,6 +117,8 @@ pub(crate) enum Step {
     Reap,
     /// Close everything else, and find the program before a filter could stand in the way.
     FindCommand,
+    /// Let the supervisor answer some system calls. Where it is not required, doing without is the fallback.
+    Emulate { filter: Filter, required: bool },
     /// Let the kernel ask a program before each system call.
     Filter(Filter),
     /// Execute the program.
@@ -215,6 +217,17 @@ pub(crate) struct Capabilities {
     pub permitted: CapabilitySet,
     pub inheritable: CapabilitySet,
     pub ambient: CapabilitySet,
+}
+
+impl Capabilities {
+    /// With one more to use.
+    pub(crate) fn with(self, more: CapabilitySet) -> Self {
+        Self {
+            effective: self.effective | more,
+            permitted: self.permitted | more,
+            ..self
+        }
+    }
 }
 
 fn text(string: &CStr) -> impl Display + '_ {
@@ -361,6 +374,9 @@ impl Display for Step {
             Self::Stdio { .. } => write!(f, "set up stdio"),
             Self::Reap => write!(f, "stay to reap and to pass on signals"),
             Self::FindCommand => write!(f, "find the command"),
+            Self::Emulate { filter, .. } => {
+                write!(f, "emulate root ({} instructions)", filter.program.len())
+            }
             Self::Filter(filter) => write!(
                 f,
                 "filter system calls ({} instructions)",

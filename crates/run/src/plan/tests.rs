@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::{Plan, plan};
-use crate::{Host, Launch, PlanError, Provision, Rootfs};
+use crate::{Host, Launch, PlanError, Provision, RootEmulation, Rootfs};
 
 /// An ordinary user on a current kernel.
 fn user() -> Host {
@@ -16,6 +16,7 @@ fn user() -> Host {
         may_map_any_id: false,
         pivot_root: true,
         seccomp: true,
+        spare_limit: true,
     }
 }
 
@@ -74,6 +75,7 @@ fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
         attach: [true; 3],
         init: false,
         default_filter: false,
+        root_emulation: RootEmulation::Off,
         mountpoint: Path::new("/c/rootfs"),
     };
     plan(&launch, host)
@@ -246,6 +248,7 @@ fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() 
         attach: [true; 3],
         init: false,
         default_filter: false,
+        root_emulation: RootEmulation::Off,
         mountpoint: Path::new("/c/rootfs"),
     };
     let fills = [(Path::new("/data"), Path::new("/v/_data"))];
@@ -293,6 +296,7 @@ fn a_reaper_stays_just_before_the_program() {
         attach: [true; 3],
         init: true,
         default_filter: false,
+        root_emulation: RootEmulation::Off,
         mountpoint: Path::new("/c/rootfs"),
     };
     let lines = lines(&plan(&launch, &user()).unwrap());
@@ -318,6 +322,7 @@ fn the_filter_comes_as_late_as_it_can() {
             attach: [true; 3],
             init: false,
             default_filter: true,
+            root_emulation: RootEmulation::Off,
             mountpoint: Path::new("/c/rootfs"),
         };
         plan(&launch, host).unwrap()

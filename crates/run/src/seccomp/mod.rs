@@ -20,6 +20,7 @@
 
 mod compile;
 mod docker;
+mod notified;
 mod oci;
 mod policy;
 mod table;
@@ -30,6 +31,7 @@ use minidock_sys::seccomp::{Instruction, MAX_INSTRUCTIONS};
 use oci_spec::runtime::LinuxSeccomp;
 use rustix::thread::CapabilitySet;
 
+pub(crate) use self::notified::Numbers;
 use self::policy::{Action, Policy};
 use crate::PlanError;
 
@@ -45,6 +47,11 @@ impl Filter {
     /// Docker's default for a container with this bounding set on this kernel.
     pub(crate) fn docker(bounding: CapabilitySet, kernel: (u32, u32)) -> Self {
         Self::of(&docker::policy(bounding, kernel, docker::ABIS))
+    }
+
+    /// That of root emulation, and what the numbers are that it lets the supervisor answer.
+    pub(crate) fn of_emulation() -> (Self, Numbers) {
+        notified::filter()
     }
 
     /// What a Spec asks for, and the names in it that are no system calls; no filter where it permits everything.

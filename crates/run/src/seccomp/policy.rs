@@ -11,6 +11,8 @@ impl Action {
     pub const KILL_THREAD: Self = Self(0);
     pub const TRAP: Self = Self(0x0003_0000);
     pub const LOG: Self = Self(0x7ffc_0000);
+    /// A supervisor answers (Linux 5.0).
+    pub const NOTIFY: Self = Self(0x7fc0_0000);
     pub const ALLOW: Self = Self(0x7fff_0000);
     pub const ENOSYS: Self = Self::errno(38);
 
