@@ -72,6 +72,10 @@ pub async fn verified(
             actual,
         });
     }
+    if bytes.len() as u64 != size {
+        let problem = format!("it has {} bytes, its descriptor says {size}", bytes.len());
+        return Err(registry.malformed(what, problem));
+    }
     Ok(bytes)
 }
 

@@ -281,7 +281,7 @@ impl<'a> Registry<'a> {
     }
 
     /// Whether somebody on loopback who does not understand HTTP understands TLS, as Docker would try. A certificate that
-    /// is refused is an answer too: the request itself then tells about it.
+    /// is refused is an answer too, and so is a redirect that is not followed: the request itself then tells about it.
     async fn speaks_tls(&self) -> bool {
         let mut url = self.base.borrow().clone();
         if url.set_scheme("https").is_err() {
@@ -290,7 +290,10 @@ impl<'a> Registry<'a> {
         url.set_path("/v2/");
         match timeout(self.connect_timeout, self.client.get(url).send()).await {
             Ok(Ok(_)) => true,
-            Ok(Err(error)) => classify(&error).0 == TransportKind::Certificate,
+            Ok(Err(error)) => matches!(
+                classify(&error).0,
+                TransportKind::Certificate | TransportKind::Redirect
+            ),
             Err(_) => false,
         }
     }

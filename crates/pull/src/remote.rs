@@ -78,7 +78,10 @@ pub fn remote_image(
         let bytes = blobs::small(registry, &found.config, found.config_size).await?;
         let config = found.check_config(&bytes)?;
         Ok(RemoteImage {
-            size: found.layers(&config).iter().map(|l| l.size).sum(),
+            size: found
+                .layers(&config)
+                .iter()
+                .fold(0, |sum, layer| layer.size.saturating_add(sum)),
             digest: found.top.digest,
             manifest: found.manifest.digest,
             image_id: found.config,

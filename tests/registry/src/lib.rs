@@ -303,6 +303,11 @@ impl Registry {
         });
     }
 
+    /// Plans nothing any more.
+    pub fn forget_plans(&self) {
+        self.shared.plans.lock().unwrap().clear();
+    }
+
     /// All requests so far.
     pub fn log(&self) -> Vec<Request> {
         self.shared.log.lock().unwrap().clone()

@@ -187,25 +187,25 @@ fn images_come_whole_and_only_once() {
 }
 
 /// Certificates of an authority's own, as PEM.
-struct Authority {
+pub struct Authority {
     root: CertificateParams,
     root_key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut root = CertificateParams::new(Vec::new()).unwrap();
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root_key = KeyPair::generate().unwrap();
         Self { root, root_key }
     }
 
-    fn certificate(&self) -> rcgen::Certificate {
+    pub fn certificate(&self) -> rcgen::Certificate {
         self.root.self_signed(&self.root_key).unwrap()
     }
 
     /// A certificate for a name, and its key.
-    fn sign(&self, name: &str) -> (String, String) {
+    pub fn sign(&self, name: &str) -> (String, String) {
         let issuer = Issuer::from_params(&self.root, &self.root_key);
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -3,6 +3,7 @@
 
 mod docker_registry;
 mod foreign;
+mod hostile;
 mod lies;
 mod login;
 mod places;
