@@ -120,6 +120,7 @@ fn twenty_pulls_fetch_each_layer_once(cx: &Context) {
     let mut asked = requests(&registry);
     let configs = asked.len() - expected.len();
     assert_eq!(configs, 3, "{asked:?}");
+    assert!(asked.values().all(|times| *times == 1), "{asked:?}");
     asked.retain(|digest, _| expected.contains_key(digest));
     assert_eq!(asked, expected);
     for name in ["a", "b", "c"] {

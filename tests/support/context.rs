@@ -72,7 +72,7 @@ impl Context {
             chown(dir.join(folder), Some(uid), Some(uid)).unwrap();
         }
         chown(&dir, Some(uid), Some(uid)).unwrap();
-        let binary = reachable_binary(&dir);
+        let binary = reachable(&dir, Path::new(env!("CARGO_BIN_EXE_minidock")), "minidock");
         Some(Self {
             caller,
             uid,
@@ -170,6 +170,30 @@ impl Context {
     /// The binary under test, where this context's caller can reach it.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// Runs one of these tests, which is `#[ignore]`d otherwise, in user, network and mount namespaces of its own, where the
+    /// caller is root, `lo` is up and files of the host's are others. What it runs finds this context's environment.
+    pub fn apart(&self, test: &str, files: &[(&str, &Path)]) -> Output {
+        let mut script = "ip link set lo up".to_owned();
+        for (theirs, ours) in files {
+            script += &format!("; mount --bind {} {theirs}", ours.display());
+        }
+        script += r#"; exec "$0" "$@""#;
+        let tests = reachable(&self.dir, &std::env::current_exe().unwrap(), "tests");
+        let mut command = self.program("unshare");
+        command
+            .args(["--user", "--map-root-user", "--net", "--mount"])
+            .args(["sh", "-euc", &script])
+            .arg(tests)
+            .args([
+                "--exact",
+                test,
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ]);
+        self.finish(command)
     }
 
     /// Writes a file that the caller owns into the folder where commands start.
@@ -287,15 +311,14 @@ static STRANGER: LazyLock<u32> = LazyLock::new(|| {
     (61_234..62_000).find(|uid| !taken(uid)).unwrap()
 });
 
-/// The built binary itself, or a copy in `dir` where others may not pass through its folder.
-fn reachable_binary(dir: &Path) -> PathBuf {
-    let built = Path::new(env!("CARGO_BIN_EXE_minidock"));
+/// A built program itself, or a copy in `dir` where others may not pass through its folder.
+fn reachable(dir: &Path, built: &Path, name: &str) -> PathBuf {
     let open = |path: &Path| path.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0);
     if built.ancestors().all(open) {
         return built.to_owned();
     }
-    let copy = dir.join("bin/minidock");
-    fs::create_dir(dir.join("bin")).unwrap();
+    let copy = dir.join("bin").join(name);
+    fs::create_dir_all(dir.join("bin")).unwrap();
     fs::set_permissions(dir.join("bin"), PermissionsExt::from_mode(0o755)).unwrap();
     fs::hard_link(built, &copy)
         .or_else(|_| fs::copy(built, &copy).map(drop))
@@ -401,6 +424,15 @@ impl Running {
         self.signal(Signal::KILL);
         self.child.stdin.take();
         self.collect()
+    }
+
+    /// Waits for the end that a signal brings.
+    #[track_caller]
+    pub fn wait_for_signal(mut self) -> Output {
+        assert!(self.exit_status().is_some(), "it goes on after the signal");
+        let output = self.collect();
+        assert_eq!(output.code, None, "{output}");
+        output
     }
 
     /// Waits for the end.

@@ -131,10 +131,27 @@ impl Terminal {
         self.running.as_ref().unwrap()
     }
 
+    /// Waits for the end that a signal brings; all that the screen showed.
+    #[track_caller]
+    pub fn wait_for_signal(mut self) -> String {
+        self.running.take().unwrap().wait_for_signal();
+        self.finish();
+        self.transcript
+    }
+
     /// Waits for the program's end; its exit status, and all that the screen showed.
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let output = self.running.take().unwrap().wait();
+        self.finish();
+        Output {
+            stdout: self.transcript,
+            ..output
+        }
+    }
+
+    /// Reads the transcript to its end.
+    fn finish(&mut self) {
         // All that the program wrote comes before what is written now.
         const END: &str = "\x01end of the transcript\x01";
         self.device.write_all(END.as_bytes()).unwrap();
@@ -144,9 +161,5 @@ impl Terminal {
         }
         let end = self.transcript.find(END).unwrap();
         self.transcript.truncate(end);
-        Output {
-            stdout: self.transcript,
-            ..output
-        }
     }
 }

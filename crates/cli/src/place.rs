@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use minidock_engine::{Engine, IdMapChoice, Opening, PullOptions, Registries, Surroundings};
+use minidock_engine::{
+    Engine, IdMapChoice, Opening, Proxies, ProxyVariables, PullOptions, Registries, Surroundings,
+};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -85,6 +87,7 @@ impl Place {
             credentials: files::credentials(),
             registries: registries.map_err(minidock_engine::Error::from)?,
             certificates: files::certificates(),
+            proxies: proxies()?,
             ..PullOptions::default()
         })
     }
@@ -93,4 +96,22 @@ impl Place {
     pub fn engine(&self) -> Result<Engine, Failure> {
         Ok(Engine::open(self.opening.clone())?)
     }
+}
+
+/// The proxies that the environment names, in capitals or, where that is unset, small letters.
+fn proxies() -> Result<Proxies, Failure> {
+    let value = |variable: &str| {
+        [variable.to_owned(), variable.to_lowercase()]
+            .into_iter()
+            .filter_map(|variable| std::env::var(variable).ok())
+            .find(|value| !value.is_empty())
+            .unwrap_or_default()
+    };
+    let variables = ProxyVariables {
+        http: value("HTTP_PROXY"),
+        https: value("HTTPS_PROXY"),
+        all: value("ALL_PROXY"),
+        none: value("NO_PROXY"),
+    };
+    Ok(Proxies::new(&variables).map_err(minidock_engine::Error::from)?)
 }

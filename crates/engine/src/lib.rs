@@ -59,8 +59,8 @@ pub use minidock_layer::write::Compression;
 pub use minidock_oci as oci;
 pub use minidock_pull::archive::{Format, Loaded};
 pub use minidock_pull::{
-    Arrival, Credential, Credentials, Download, Event, Kept, PullOptions, Pulled, Pushed,
-    Registries, SearchResult, Which, remote_document, remote_tags, search,
+    Arrival, Credential, Credentials, Download, Event, Kept, Proxies, ProxyVariables, PullOptions,
+    Pulled, Pushed, Registries, SearchResult, Which, remote_document, remote_tags, search,
 };
 pub use minidock_store::{
     Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,

@@ -79,6 +79,37 @@ pub async fn verified(
     Ok(bytes)
 }
 
+/// A config, from the store or into it: fetched once, however many processes need it.
+pub async fn kept(
+    registry: &Registry<'_>,
+    writer: &Arc<Writer>,
+    digest: &Digest,
+    size: u64,
+) -> Result<Vec<u8>, Error> {
+    let (turn, known) = on_thread({
+        let (writer, digest) = (Arc::clone(writer), digest.clone());
+        move || {
+            let turn = writer.turn(&digest)?;
+            let known = writer.store().read_blob(&digest, MAX_MANIFEST_SIZE).ok();
+            Ok((turn, known))
+        }
+    })
+    .await?;
+    if let Some(bytes) = known.filter(|bytes| bytes.len() as u64 == size) {
+        return Ok(bytes);
+    }
+    let bytes = small(registry, digest, size).await?;
+    on_thread({
+        let (writer, digest) = (Arc::clone(writer), digest.clone());
+        move || {
+            writer.put_blob(&bytes, &digest)?;
+            drop(turn);
+            Ok(bytes)
+        }
+    })
+    .await
+}
+
 /// Brings one layer into the store, unless it is there.
 pub async fn bring_layer(
     registry: &Registry<'_>,

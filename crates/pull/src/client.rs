@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Proxy, Url, redirect};
 use rustls::pki_types::CertificateDer;
 
 use crate::certificates::{Anybody, Certificates};
@@ -10,7 +10,7 @@ use crate::{Error, PullOptions};
 
 const MAX_REDIRECTS: usize = 8;
 
-/// Builds the client for a registry. On loopback it uses no proxy; where it is `insecure`, it takes any certificate.
+/// Builds the client for a registry. Where that is `insecure`, it takes any certificate.
 ///
 /// Timeouts are kept by whoever waits: the client's own read timeout also counts the time in which nobody reads, so that a
 /// slow disk would look like a stalled network.
@@ -47,16 +47,17 @@ fn build(
             Err(why) => attempt.error(why),
         }
     });
-    let mut builder = Client::builder()
+    let proxies = options.proxies.clone();
+    let builder = Client::builder()
         .user_agent(concat!("minidock/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect_timeout)
         // Redirects carry signatures in their queries.
         .referer(false)
         .redirect(policy)
+        // Ours, not those that the client would read from the environment itself.
+        .no_proxy()
+        .proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
         .tls_backend_preconfigured(tls(options, host, local, insecure)?);
-    if local {
-        builder = builder.no_proxy();
-    }
     builder.build().map_err(Error::Client)
 }
 

@@ -8,6 +8,7 @@ use minidock_store::StoreError;
 
 use crate::CredentialError;
 use crate::client::is_loopback;
+use crate::transport::{TransportCause, TransportKind};
 
 /// An error of pulling.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,14 @@ pub enum Error {
     /// TLS could not be set up, or a certificate to trust is none.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    /// A variable that should name a proxy does not.
+    #[error("{variable} names no proxy: {problem}")]
+    Proxy {
+        /// Which.
+        variable: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
     /// The root certificates that the environment names cannot be read.
     #[error("cannot read the root certificates")]
     Roots(#[source] rustls_native_certs::Error),
@@ -331,8 +340,10 @@ impl Error {
     /// What the user can do about it, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Transport { kind: TransportKind::Certificate, .. } => {
-                Some("if the registry's certificate is signed by a private authority, name it with SSL_CERT_FILE".into())
+            Self::Transport { kind: TransportKind::Certificate(problem), registry, .. } => Some(problem.hint(registry)),
+            Self::Web { kind: TransportKind::Certificate(problem), address, .. } => Some(problem.hint(address)),
+            Self::Transport { kind: TransportKind::Proxy, .. } | Self::Web { kind: TransportKind::Proxy, .. } => {
+                Some("name them in the proxy's address: http://NAME:PASSWORD@HOST:PORT".into())
             }
             Self::Transport { kind: TransportKind::Plain, .. } => {
                 Some("plain HTTP is spoken only with registries on this machine's loopback addresses".into())
@@ -342,7 +353,6 @@ impl Error {
             } else {
                 format!("check that {registry} is the right name, and that this machine reaches it (proxy: HTTPS_PROXY)")
             }),
-            Self::Web { kind: TransportKind::Certificate, .. } => Some("if the server's certificate is signed by a private authority, name it with SSL_CERT_FILE".into()),
             Self::Web { kind: TransportKind::Connect, .. } => Some("check the address, and that this machine reaches it (proxy: HTTPS_PROXY, HTTP_PROXY)".into()),
             Self::Denied { registry, account: None, .. } => Some(format!("check the spelling, or log in: minidock login{}", login_argument(registry))),
             Self::Denied { registry, .. } => Some(format!("check the spelling, or log in with another account: minidock login{}", login_argument(registry))),
@@ -362,6 +372,7 @@ impl Error {
                 retry_after.map_or_else(|| "wait for a while".into(), |wait| format!("try again in {}", span(wait))),
                 if *anonymous { format!(", log in, which may allow more: minidock login{}", login_argument(registry)) } else { String::new() }
             )),
+            Self::Proxy { .. } => Some("an address looks like http://HOST:PORT".into()),
             Self::Roots(_) => Some("check SSL_CERT_FILE and SSL_CERT_DIR".into()),
             Self::Platform { offered, .. } if !offered.is_empty() => Some("choose one of them with --platform".into()),
             Self::Schema1(_) => Some("push the image again with a current tool".into()),
@@ -392,67 +403,4 @@ fn said(detail: &Option<String>) -> String {
 fn status_line(status: u16) -> String {
     reqwest::StatusCode::from_u16(status)
         .map_or_else(|_| status.to_string(), |known| known.to_string())
-}
-
-/// In which way a request failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransportKind {
-    /// No connection: name, address, port.
-    Connect,
-    /// The other side's certificate was refused: nothing that time heals.
-    Certificate,
-    /// The other side does not speak TLS, and is not on loopback, where it need not.
-    Plain,
-    /// It was redirected to where we do not go.
-    Redirect,
-    /// The connection broke or stalled.
-    Broken,
-}
-
-/// The innermost reason of a failed request; the layers of the HTTP client around it say nothing to a user.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TransportCause(String);
-
-impl TransportCause {
-    pub(crate) fn stalled(limit: Duration) -> Self {
-        Self(format!("next to nothing came for {limit:?}"))
-    }
-
-    pub(crate) fn cut(done: u64, total: u64) -> Self {
-        Self(format!("the body ended after {done} of {total} bytes"))
-    }
-}
-
-pub(crate) fn classify(error: &reqwest::Error) -> (TransportKind, TransportCause) {
-    let mut reason = error.to_string();
-    let mut tls = None;
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        reason = inner.to_string();
-        tls = tls.or_else(|| tls_error(inner));
-        cause = inner.source();
-    }
-    let kind = match tls {
-        Some(rustls::Error::InvalidCertificate(_)) => TransportKind::Certificate,
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
-            reason = "it does not speak TLS".into();
-            TransportKind::Plain
-        }
-        _ if error.is_redirect() || error.is_builder() => TransportKind::Redirect,
-        _ if error.is_connect() => TransportKind::Connect,
-        _ => TransportKind::Broken,
-    };
-    if error.is_timeout() {
-        reason = "it did not answer in time".into();
-    }
-    (kind, TransportCause(reason))
-}
-
-/// The TLS error in an error; input and output wrap it more than once.
-fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    if let Some(tls) = error.downcast_ref() {
-        return Some(tls);
-    }
-    tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }

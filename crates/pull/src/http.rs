@@ -13,8 +13,8 @@ use crate::answer::{Body, Broken, Reason, retry_after};
 use crate::authorize::Grant;
 use crate::client::{client, is_loopback};
 use crate::credentials::{Credential, Credentials};
-use crate::error::{TransportCause, TransportKind, classify};
 use crate::registries::Endpoint;
+use crate::transport::{TransportCause, TransportKind, classify};
 use crate::upload::Content;
 use crate::{Error, Event, PullOptions, RetryPolicy, rate_limit};
 
@@ -292,7 +292,7 @@ impl<'a> Registry<'a> {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => matches!(
                 classify(&error).0,
-                TransportKind::Certificate | TransportKind::Redirect
+                TransportKind::Certificate(_) | TransportKind::Redirect
             ),
             Err(_) => false,
         }
@@ -311,7 +311,15 @@ impl<'a> Registry<'a> {
     pub fn broken(&self, what: &str, at: Option<&Url>, broken: Broken) -> Error {
         let (place, (kind, source)) = match broken {
             // Without the address: it may hold a signed query.
-            Broken::Http(e) => (self.place(at.or(e.url())), classify(&e.without_url())),
+            Broken::Http(e) => {
+                let proxy = e.url().and_then(|url| self.options.proxies.shown(url));
+                let place = self.place(at.or(e.url()));
+                let (kind, mut source) = classify(&e.without_url());
+                if matches!(kind, TransportKind::Connect | TransportKind::Proxy) {
+                    source = source.through(proxy);
+                }
+                (place, (kind, source))
+            }
             Broken::Stalled(limit) => (
                 self.place(at),
                 (TransportKind::Broken, TransportCause::stalled(limit)),

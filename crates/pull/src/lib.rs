@@ -21,10 +21,12 @@
 //! | `push`, `cargo`, `upload` | from the store to a repository; what is sent; bodies that can be sent again |
 //! | `http` | one registry: requests, tokens, retries, what a refusal means |
 //! | `credentials`, `authorize` | who we are; what is sent to be let in |
+//! | `transport` | why a request got no answer, in words |
 //! | `auth`, `retry`, `answer` | challenges and tokens; when to try again; bodies and reasons, within bounds |
 //! | `rate_limit` | how many pulls a registry allows, in words |
 //! | `registries` | mirrors, prefixes, blocked and insecure registries |
 //! | `client` | TLS, trust, redirects, where plain HTTP is spoken |
+//! | `proxy` | through which proxy which address is reached |
 //! | `web` | a file from the web, for `import` |
 //! | [`archive`] | the same from a file: `docker save`, OCI layouts |
 //!
@@ -55,12 +57,14 @@ mod http;
 mod manifest;
 mod pages;
 mod platforms;
+mod proxy;
 mod push;
 mod rate_limit;
 mod registries;
 mod remote;
 mod retry;
 mod search;
+mod transport;
 mod upload;
 mod web;
 
@@ -73,12 +77,14 @@ use minidock_oci::{DOCKER_MANIFEST_LIST, DiffId, Digest, OCI_INDEX, Platform, Re
 use minidock_store::{Bounds, Found, ImageRecord, Store, Writer};
 
 pub use credentials::{Credential, CredentialError, Credentials, Kept};
-pub use error::{Error, TransportCause, TransportKind};
+pub use error::Error;
+pub use proxy::{Proxies, ProxyVariables};
 pub use push::{Pushed, Which, push};
 pub use registries::{Endpoint, Registries};
 pub use remote::{RemoteImage, remote_document, remote_image, remote_tags};
 pub use retry::RetryPolicy;
 pub use search::{SearchResult, search};
+pub use transport::{CertificateProblem, TransportCause, TransportKind};
 pub use web::Download;
 
 use http::{Ask, Registry, Subject};
@@ -105,6 +111,8 @@ pub struct PullOptions {
     pub credentials: Credentials,
     /// Mirrors, rewriting, and where plain HTTP is allowed.
     pub registries: Registries,
+    /// What is reached through a proxy.
+    pub proxies: Proxies,
     /// Folders with a folder a registry in them, of certificates to trust (`*.crt`) and to show (`*.cert`, `*.key`).
     pub certificates: Vec<PathBuf>,
     /// How much may be added to the store.
@@ -123,6 +131,7 @@ impl Default for PullOptions {
             extra_roots: Vec::new(),
             credentials: Credentials::default(),
             registries: Registries::default(),
+            proxies: Proxies::default(),
             certificates: Vec::new(),
             bounds: Bounds::default(),
         }
@@ -330,7 +339,7 @@ async fn pull_from(
         .platform
         .clone()
         .unwrap_or_else(Platform::host_at_its_best);
-    let found = manifest::resolve(registry, reference, &platform).await?;
+    let found = manifest::resolve(Some(store), registry, reference, &platform).await?;
     resolved(registry);
     bring(store, registry, reference, options, found).await
 }
@@ -420,7 +429,8 @@ async fn bring(
         })
         .await?,
     );
-    let config_bytes = blobs::small(registry, &resolved.config, resolved.config_size).await?;
+    let config_bytes =
+        blobs::kept(registry, &writer, &resolved.config, resolved.config_size).await?;
     let config = resolved.check_config(&config_bytes)?;
     if let Some(wanted) = options.platform.as_ref().filter(|w| !is_for(&config, w)) {
         return Err(Error::OtherPlatform {

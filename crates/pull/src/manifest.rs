@@ -5,6 +5,7 @@ use minidock_oci::{
     ImageConfig, ImageIndex, ImageManifest, MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST, Platform,
     Reference,
 };
+use minidock_store::Store;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
 
@@ -213,8 +214,27 @@ fn media_type(
     }
 }
 
+/// A document that an index names: from the store, where another image brought it.
+async fn named(
+    store: Option<&Store>,
+    registry: &Registry<'_>,
+    reference: &Reference,
+    digest: &Digest,
+) -> Result<Document, Error> {
+    let known = store.and_then(|s| s.read_blob(digest, MAX_MANIFEST_SIZE).ok());
+    match known {
+        Some(bytes) => Ok(Document {
+            media_type: media_type(registry, &bytes, None)?,
+            digest: digest.clone(),
+            bytes,
+        }),
+        None => fetch(registry, reference, &digest.to_string(), Some(digest)).await,
+    }
+}
+
 /// Fetches the manifest of a reference for a platform.
 pub async fn resolve(
+    store: Option<&Store>,
     registry: &Registry<'_>,
     reference: &Reference,
     platform: &Platform,
@@ -233,7 +253,7 @@ pub async fn resolve(
             wanted: platform.to_string(),
             offered: Platform::offered(&index),
         })?;
-        at = entry(registry, reference, chosen).await?;
+        at = entry(store, registry, reference, chosen).await?;
     }
     understand(registry, reference, top, at)
 }
@@ -253,8 +273,9 @@ impl Document {
     }
 }
 
-/// Fetches what an entry of an index names.
+/// What an entry of an index names.
 pub async fn entry(
+    store: Option<&Store>,
     registry: &Registry<'_>,
     reference: &Reference,
     entry: &Descriptor,
@@ -266,7 +287,7 @@ pub async fn entry(
             limit: MAX_MANIFEST_SIZE,
         });
     }
-    let found = fetch(registry, reference, &digest.to_string(), Some(&digest)).await?;
+    let found = named(store, registry, reference, &digest).await?;
     if found.bytes.len() as u64 != size {
         return Err(registry.malformed(
             "manifest",

@@ -62,7 +62,7 @@ pub async fn pull(
     // The one with the name comes last: should this end early, the name still means what it meant.
     let others = images.into_iter().filter(|entry| *entry != named);
     for (entry, name) in others.map(|e| (e, &by_digest)).chain([(named, reference)]) {
-        let found = manifest::entry(registry, reference, entry).await?;
+        let found = manifest::entry(Some(store), registry, reference, entry).await?;
         if found.is_index() {
             return Err(registry.malformed(
                 "index",
@@ -89,7 +89,7 @@ async fn attach(
     attachments: &[&Descriptor],
 ) -> Result<(), Error> {
     for entry in attachments {
-        let document = match manifest::entry(registry, reference, entry).await {
+        let document = match manifest::entry(Some(store), registry, reference, entry).await {
             // Registries let them be deleted; the images are none the worse.
             Err(Error::NotFound(_)) => continue,
             document => document?,

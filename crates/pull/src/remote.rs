@@ -74,7 +74,7 @@ pub fn remote_image(
         .clone()
         .unwrap_or_else(Platform::host_at_its_best);
     block_on(at_places(reference, options, events, async |registry| {
-        let found = manifest::resolve(registry, reference, &platform).await?;
+        let found = manifest::resolve(None, registry, reference, &platform).await?;
         let bytes = blobs::small(registry, &found.config, found.config_size).await?;
         let config = found.check_config(&bytes)?;
         Ok(RemoteImage {

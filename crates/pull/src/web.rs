@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::answer::{Body, Broken};
 use crate::client::{is_loopback, web_client};
-use crate::error::{TransportCause, TransportKind, classify};
+use crate::transport::{TransportCause, TransportKind, classify};
 use crate::{Error, PullOptions, block_on};
 
 /// Chunks between the network and the reader.

@@ -18,7 +18,7 @@ use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
 use crate::fs::list;
 use crate::lock::Lock;
 use crate::tmp::{Entry, PINS, SESSION};
-use crate::{ImageRecord, Store, StoreError, flat};
+use crate::{ImageRecord, Store, StoreError, flat, session};
 
 /// What a collection removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Store {
         for name in list(&self.path("locks"))? {
             let path = self.path("locks").join(&name);
             // Whoever waits for it then finds that it is no more, and makes a new one.
-            if ["layer-", flat::LOCK_PREFIX]
+            if ["layer-", session::TURN_PREFIX, flat::LOCK_PREFIX]
                 .iter()
                 .any(|prefix| name.to_string_lossy().starts_with(prefix))
                 && let Some(_lock) = Lock::try_exclusive(&path)?

@@ -33,7 +33,7 @@
 //!   so that a config which claims another diff_id for a known blob is found out.
 //! - **Locks** are `flock`s, so the kernel releases them when a process dies, however it dies. `locks/store` is held for
 //!   moments only: shared by whoever looks something up and then refers to it, exclusively by whoever collects. What a long
-//!   pull needs, its session has pinned. Order: one layer's lock, `turn`, `store`, then `index` or `containers`.
+//!   pull needs, its session has pinned. Order: one layer's or small blob's lock, `turn`, `store`, then `index` or `containers`.
 //! - **What a killed process left is found by its released lock.** Every entry of `tmp/` is locked by the process that works
 //!   on it; whoever adds or removes something deletes the others, and collects what they brought.
 //! - **What came of a blob is not asked for again.** `partial/` keeps it for a day, also when the process that fetched it
@@ -80,7 +80,7 @@ pub use lock::Hold;
 pub use lookup::{Found, ImageLayers, RootAttributes};
 pub use platforms::{StoredIndex, is_attachment};
 pub use root::Store;
-pub use session::Writer;
+pub use session::{Turn, Writer};
 pub use space::Bounds;
 pub use usage::{Parts, Usage};
 pub use volumes::{ANONYMOUS_LABEL, Filling, Volume, VolumeRecord, is_volume_name};

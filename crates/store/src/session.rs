@@ -18,9 +18,19 @@ use minidock_oci::{ChainId, Digest, Hasher, ImageConfig, MAX_MANIFEST_SIZE};
 
 use crate::fs::create_file;
 use crate::layers::Pending;
+use crate::lock::{Lock, LockMode};
 use crate::space::Bounds;
 use crate::tmp::{Entry, PINS, SESSION};
 use crate::{ImageLayers, ImageRecord, Store, StoreError, index};
+
+/// How the locks are called that [`Turn`]s hold.
+pub(crate) const TURN_PREFIX: &str = "blob-";
+
+/// The right and duty to bring one small blob, until dropped.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: Lock,
+}
 
 /// Something to write with: owns a folder below `tmp/`, which goes when the writer does, together with what it brought and
 /// no image refers to.
@@ -120,6 +130,18 @@ impl Writer {
     pub fn temporary(&self) -> PathBuf {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         self.folder.join(number.to_string())
+    }
+
+    /// Waits for whoever else is bringing a small blob, so that it is brought once. What is found in the store from here on
+    /// stays.
+    ///
+    /// # Errors
+    /// When the store cannot be locked or written.
+    pub fn turn(&self, digest: &Digest) -> Result<Turn, StoreError> {
+        let name = format!("{TURN_PREFIX}{}", digest.hex());
+        let lock = Lock::wait(&self.store.lock_file(&name), LockMode::Exclusive)?;
+        self.pin(&[Pin::Blob(digest)])?;
+        Ok(Turn { _lock: lock })
     }
 
     /// Stores a small blob (manifest, index, config). Storing it again is fine.

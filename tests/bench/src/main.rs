@@ -18,6 +18,7 @@ mod image;
 mod list;
 mod measure;
 mod memory;
+mod pull;
 mod registry;
 mod remove;
 mod small;
@@ -37,7 +38,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Group = fn(&World) -> Result<()>;
 
 /// Name, what it compares, how.
-const GROUPS: [(&str, &str, Group); 6] = [
+const GROUPS: [(&str, &str, Group); 7] = [
     (
         "unpack",
         "one layer of 540 MB: gzip, zstd, plain; a Debian base",
@@ -45,6 +46,11 @@ const GROUPS: [(&str, &str, Group); 6] = [
     ),
     ("image", "an image of ten layers", image::run),
     ("small", "50,000 small files against the floor", small::run),
+    (
+        "pull",
+        "pulls from loopback: a base, ten layers, 50,000 files",
+        pull::run,
+    ),
     ("remove", "rmi and rm of 50,000 files", remove::run),
     ("list", "images and ps with 1,000 entries", list::run),
     ("memory", "peak memory of pull, load and save", memory::run),

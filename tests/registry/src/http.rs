@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use minidock_oci::Digest;
+use rustls::{ServerConnection, StreamOwned};
 
 use crate::{Fault, Login, Shared, upload};
 
@@ -58,14 +59,32 @@ impl Answer {
     }
 }
 
+/// A connection, with TLS or without.
+pub trait Wire: Read + Write {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Wire for StreamOwned<ServerConnection, TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
 /// Serves one connection until it ends.
-pub fn serve(stream: &TcpStream, address: SocketAddr, shared: &Shared) {
-    let mut reader = BufReader::new(stream);
+pub fn serve(wire: impl Wire, address: SocketAddr, shared: &Shared) {
+    let mut reader = BufReader::new(wire);
     while let Some(request) = read_request(&mut reader, address, shared) {
         shared.log.lock().unwrap().push(request.clone());
         let answer = answer(&request, shared);
         let fault = take_fault(&request, shared);
-        if !send(stream, &request, answer, fault, shared) {
+        shared.gate.pass(&request.path);
+        if !send(reader.get_mut(), &request, answer, fault, shared) {
             // The connection ends as its descriptor is closed: with a reset where that was asked for.
             return;
         }
@@ -180,8 +199,9 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
         return manifest(request, &format!("{repository}/{name}"), shared);
     }
     match path.split_once("/blobs/") {
-        Some((_, digest)) if shared.redirect_blobs.load(Ordering::SeqCst) => Answer::new(307, "")
-            .header("Location", format!("http://{}/data/{digest}", shared.other)),
+        Some((_, digest)) if shared.redirect_blobs.load(Ordering::SeqCst) => {
+            Answer::new(307, "").header("Location", format!("{}/data/{digest}", shared.data))
+        }
         Some((_, digest)) => blob(request, digest, shared),
         None => Answer::error(404, "NAME_UNKNOWN"),
     }
@@ -261,8 +281,8 @@ fn challenge(request: &Request, shared: &Shared) -> Option<Answer> {
         return None;
     }
     let mut value = format!(
-        "Bearer realm=\"http://{}/token\",service=\"registry.docker.io\"",
-        shared.main
+        "Bearer realm=\"{}/token\",service=\"registry.docker.io\"",
+        shared.token
     );
     if !scope.is_empty() {
         value.push_str(&format!(",scope=\"{scope}\""));
@@ -324,7 +344,7 @@ fn blob(request: &Request, digest: &str, shared: &Shared) -> Answer {
 
 /// Sends an answer, or what the fault makes of it; `false` when the connection is to end.
 fn send(
-    mut stream: &TcpStream,
+    stream: &mut dyn Wire,
     request: &Request,
     mut answer: Answer,
     fault: Option<Fault>,
@@ -385,7 +405,7 @@ fn send(
         Then::Stall => linger(stream, &mut std::iter::empty(), shared),
         Then::Drip => linger(stream, &mut later.iter().copied(), shared),
         Then::Reset => {
-            rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap()
+            rustix::net::sockopt::set_socket_linger(stream.tcp(), Some(Duration::ZERO)).unwrap()
         }
     }
     false
@@ -400,22 +420,24 @@ enum Then {
 }
 
 /// Sends a byte now and then, until the client gives up or the test ends.
-fn linger(mut stream: &TcpStream, bytes: &mut dyn Iterator<Item = u8>, shared: &Shared) {
-    let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+fn linger(stream: &mut dyn Wire, bytes: &mut dyn Iterator<Item = u8>, shared: &Shared) {
+    let _ = stream
+        .tcp()
+        .set_read_timeout(Some(Duration::from_millis(20)));
     while !shared.closing.load(Ordering::SeqCst) {
         if let Some(byte) = bytes.next()
             && stream.write_all(&[byte]).is_err()
         {
             return;
         }
-        match Read::read(&mut stream, &mut [0]) {
+        match stream.read(&mut [0]) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             _ => return,
         }
     }
 }
 
-fn endless(mut stream: &TcpStream, headers: &str, piece: &str) -> bool {
+fn endless(stream: &mut dyn Wire, headers: &str, piece: &str) -> bool {
     let head = format!("HTTP/1.1 200 OK\r\n{headers}");
     if stream.write_all(head.as_bytes()).is_ok() {
         while stream.write_all(piece.as_bytes()).is_ok() {}

@@ -7,19 +7,24 @@
 
 mod http;
 mod image;
+mod proxy;
+mod tls;
 mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use minidock_oci::{Digest, OCI_INDEX, OCI_MANIFEST};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub use http::Request;
 pub use image::{Image, tar};
+pub use proxy::Proxy;
+pub use tls::Authority;
 
 /// How an answer goes wrong.
 #[derive(Clone, Debug)]
@@ -87,6 +92,11 @@ struct Shared {
     leaked: AtomicBool,
     main: SocketAddr,
     other: SocketAddr,
+    /// Where tokens and redirected blobs are, as addresses for clients.
+    token: String,
+    data: String,
+    /// Answers that wait.
+    gate: Gate,
     redirect_blobs: AtomicBool,
     ranges: AtomicBool,
     /// Uploads that are under way, by id.
@@ -95,6 +105,58 @@ struct Shared {
     /// Bytes of the largest body that is taken.
     max_body: AtomicUsize,
     closing: AtomicBool,
+}
+
+/// Answers that are held back until somebody lets them go, in the order in which they came.
+#[derive(Debug, Default)]
+struct Gate {
+    path: Mutex<Option<String>>,
+    /// How many came, and how many may go.
+    counts: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self, path: &str) {
+        let held = self.path.lock().unwrap().clone();
+        if held.is_none_or(|held| !path.contains(&held)) {
+            return;
+        }
+        let mut counts = self.counts.lock().unwrap();
+        let mine = counts.0;
+        counts.0 += 1;
+        drop(self.changed.wait_while(counts, |(_, free)| *free <= mine));
+    }
+}
+
+/// Where a registry is, and what it calls itself.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where it listens.
+    pub main: String,
+    /// Where the host listens that blobs are redirected to.
+    pub other: String,
+    /// Where else the registry listens: other names of its own.
+    pub also: Vec<String>,
+    /// How clients are told to reach the token service, `https://HOST`. `None`: by the registry's address.
+    pub token: Option<String>,
+    /// How clients are told to reach the other host. `None`: by its address.
+    pub data: Option<String>,
+    /// TLS, for both.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            main: "127.0.0.1:0".into(),
+            other: "127.0.0.1:0".into(),
+            also: Vec::new(),
+            token: None,
+            data: None,
+            tls: None,
+        }
+    }
 }
 
 /// A running registry, gone when dropped.
@@ -106,8 +168,14 @@ pub struct Registry {
 impl Registry {
     /// Starts one that wants no token and serves blobs itself.
     pub fn start() -> Self {
-        let main = TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_as(Setup::default())
+    }
+
+    /// Starts one at certain addresses, with TLS or without.
+    pub fn start_as(setup: Setup) -> Self {
+        let [main, other] = [setup.main, setup.other].map(|at| TcpListener::bind(at).unwrap());
+        let [at, other_at] = [&main, &other].map(|l| l.local_addr().unwrap());
+        let scheme = if setup.tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             content: Mutex::default(),
             log: Mutex::default(),
@@ -116,8 +184,13 @@ impl Registry {
             denied: Mutex::default(),
             login: Mutex::default(),
             leaked: AtomicBool::new(false),
-            main: main.local_addr().unwrap(),
-            other: other.local_addr().unwrap(),
+            main: at,
+            other: other_at,
+            token: setup.token.unwrap_or_else(|| format!("{scheme}://{at}")),
+            data: setup
+                .data
+                .unwrap_or_else(|| format!("{scheme}://{other_at}")),
+            gate: Gate::default(),
             redirect_blobs: AtomicBool::new(false),
             ranges: AtomicBool::new(true),
             uploads: Mutex::default(),
@@ -125,16 +198,25 @@ impl Registry {
             max_body: AtomicUsize::new(usize::MAX),
             closing: AtomicBool::new(false),
         });
-        for listener in [main, other] {
+        let also = setup.also.iter().map(|at| TcpListener::bind(at).unwrap());
+        for listener in [main, other].into_iter().chain(also) {
             let shared = Arc::clone(&shared);
+            let tls = setup.tls.clone();
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
                     if shared.closing.load(Ordering::SeqCst) {
                         return;
                     }
-                    let shared = Arc::clone(&shared);
+                    let (shared, tls) = (Arc::clone(&shared), tls.clone());
                     let address = listener.local_addr().unwrap();
-                    std::thread::spawn(move || http::serve(&stream.unwrap(), address, &shared));
+                    let stream = stream.unwrap();
+                    std::thread::spawn(move || match tls {
+                        None => http::serve(stream, address, &shared),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).unwrap();
+                            http::serve(StreamOwned::new(connection, stream), address, &shared);
+                        }
+                    });
                 }
             });
         }
@@ -143,7 +225,12 @@ impl Registry {
 
     /// Starts one that behaves as Docker Hub does: anonymous tokens, blobs elsewhere.
     pub fn like_docker_hub() -> Self {
-        let registry = Self::start();
+        Self::start().as_docker_hub()
+    }
+
+    /// Makes it ask for tokens, which anybody gets, and send clients elsewhere for blobs.
+    pub fn as_docker_hub(self) -> Self {
+        let registry = self;
         *registry.shared.tokens.lock().unwrap() = Some(Vec::new());
         registry.shared.redirect_blobs.store(true, Ordering::SeqCst);
         registry
@@ -193,9 +280,9 @@ impl Registry {
         }
     }
 
-    /// Lets in only who has this.
-    pub fn require(&self, login: Login) {
-        *self.shared.login.lock().unwrap() = Some(login);
+    /// Lets in only who has this; `None`: everybody.
+    pub fn require(&self, login: impl Into<Option<Login>>) {
+        *self.shared.login.lock().unwrap() = login.into();
     }
 
     /// Makes a repository private: no anonymous token opens it.
@@ -306,6 +393,23 @@ impl Registry {
     /// Plans nothing any more.
     pub fn forget_plans(&self) {
         self.shared.plans.lock().unwrap().clear();
+    }
+
+    /// Holds answers to requests whose path contains `path` back, from now on.
+    pub fn hold(&self, path: &str) {
+        *self.shared.gate.path.lock().unwrap() = Some(path.to_owned());
+    }
+
+    /// How many answers are held back now.
+    pub fn held(&self) -> usize {
+        let (came, free) = *self.shared.gate.counts.lock().unwrap();
+        came.saturating_sub(free)
+    }
+
+    /// Lets `number` more answers go.
+    pub fn let_go(&self, number: usize) {
+        self.shared.gate.counts.lock().unwrap().1 += number;
+        self.shared.gate.changed.notify_all();
     }
 
     /// All requests so far.

@@ -240,7 +240,7 @@ fn tls_is_spoken_and_its_certificate_checked() {
         matches!(
             error,
             Error::Transport {
-                kind: TransportKind::Certificate,
+                kind: TransportKind::Certificate(_),
                 ..
             }
         ),
@@ -321,7 +321,7 @@ fn certificates_of_one_registry_are_in_its_folder() {
         !matches!(
             error,
             Error::Transport {
-                kind: TransportKind::Certificate,
+                kind: TransportKind::Certificate(_),
                 ..
             }
         ),
@@ -364,7 +364,7 @@ fn an_insecure_registry_may_have_any_certificate() {
         matches!(
             error,
             Error::Transport {
-                kind: TransportKind::Certificate,
+                kind: TransportKind::Certificate(_),
                 ..
             }
         ),
