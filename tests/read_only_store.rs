@@ -61,7 +61,9 @@ const READING: [&[&str]; 11] = [
     &["run", "--help"],
 ];
 
-const WRITING: [&[&str]; 13] = [
+const WRITING: [&[&str]; 14] = [
+    // Where nobody answers: nobody is asked.
+    &["pull", "127.0.0.1:1/app:1"],
     &["run", "--rm", "busybox", "true"],
     &["rmi", "-f", "busybox"],
     &["tag", "busybox", "other:1"],

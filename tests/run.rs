@@ -483,4 +483,11 @@ fn flags_end_at_the_image(cx: &Context) {
             .silent_ok(),
         "hello\n"
     );
+    // A flag that comes too late is taken for the command.
+    let late = cx.run(["run", "--rm", "busybox", "-it", "sh"]);
+    assert!(
+        late.fails(127)
+            .contains("hint: flags go before the image's name"),
+        "{late}"
+    );
 }

@@ -263,6 +263,7 @@ pub fn pull(
     options: &PullOptions,
     events: &(dyn Fn(Event) + Sync),
 ) -> Result<Pulled, Error> {
+    store.check_writable()?;
     block_on(async {
         at_places(reference, options, events, async |registry| {
             pull_from(store, registry, reference, options).await

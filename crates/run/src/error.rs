@@ -208,6 +208,9 @@ impl Error {
                         .to_owned(),
                 )
             }
+            Self::NotFound { command, .. } if command.starts_with('-') => {
+                Some("flags go before the image's name; what follows it is the command".to_owned())
+            }
             _ => None,
         }
     }

@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use minidock_layer::Whiteouts;
 use minidock_oci::{ChainId, Digest, Hasher, ImageConfig, MAX_MANIFEST_SIZE};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 
 use crate::fs::create_file;
 use crate::layers::Pending;
@@ -73,6 +75,19 @@ struct Pins {
 }
 
 impl Store {
+    /// Whether something can be added: asked before much work is done for it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        let tmp = self.tmp();
+        match accessat(CWD, &tmp, Access::WRITE_OK, AtFlags::EACCESS) {
+            Err(e @ (Errno::ROFS | Errno::ACCESS)) => Err(StoreError::io("write", &tmp)(e.into())),
+            // Some sandboxes refuse the question itself (faccessat2 is of Linux 5.8).
+            _ => Ok(()),
+        }
+    }
+
     /// Starts adding. What killed processes left unfinished is removed first.
     ///
     /// # Errors
