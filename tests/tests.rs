@@ -41,6 +41,7 @@ mod platforms;
 mod prune;
 mod ps;
 mod pull;
+mod pull_back;
 mod push;
 mod read_only_store;
 mod readme;
