@@ -19,6 +19,7 @@ mod commit;
 mod cp;
 mod crash;
 mod crash_points;
+mod debian;
 mod docker_hub;
 mod doctor;
 mod fixtures;

@@ -354,3 +354,91 @@ fn the_filter_comes_as_late_as_it_can() {
         plan.notes
     );
 }
+
+/// A container whose one id is root's, and what comes last in its plan.
+fn emulated(
+    change: impl FnOnce(&mut serde_json::Value),
+    root_emulation: RootEmulation,
+    host: &Host,
+) -> Result<Plan, PlanError> {
+    let spec = spec(|value| {
+        value["process"]["user"] = serde_json::json!({"uid": 0, "gid": 0, "additionalGids": [4]});
+        for map in ["uidMappings", "gidMappings"] {
+            value["linux"][map][0]["containerID"] = 0.into();
+        }
+        change(value);
+    });
+    let launch = Launch {
+        spec: &spec,
+        rootfs: &Rootfs::Bind("/r".into()),
+        provide: &[],
+        interactive: false,
+        terminal: false,
+        attach: [true; 3],
+        init: false,
+        default_filter: true,
+        root_emulation,
+        mountpoint: Path::new("/c/rootfs"),
+    };
+    plan(&launch, host)
+}
+
+#[test]
+fn emulation_begins_when_nothing_is_asked_any_more() {
+    use RootEmulation::{Off, Required, Wanted};
+    let names = |plan: &Plan| -> Vec<String> {
+        let lines = lines(plan);
+        let first = lines.iter().position(|l| l.starts_with("bound")).unwrap();
+        let words = lines[first..].iter().map(|l| l.split(' ').take(2));
+        words.map(|w| w.collect::<Vec<_>>().join(" ")).collect()
+    };
+    let plan = emulated(|_| {}, Wanted, &user()).unwrap();
+    assert_eq!(plan.emulation.as_ref().unwrap().groups, [4]);
+    let late = names(&plan);
+    assert_eq!(
+        late[late.len() - 4..],
+        ["find the", "emulate root", "filter system", "execute the"],
+        "{late:?}"
+    );
+    assert!(late.contains(&"become user".to_owned()));
+    // Filters without no_new_privs take a capability, and from then on the process may ask for no ids.
+    let gaining =
+        |value: &mut serde_json::Value| value["process"]["noNewPrivileges"] = false.into();
+    let plan = emulated(gaining, Required, &user()).unwrap();
+    let early = names(&plan);
+    assert_eq!(
+        early[..4],
+        [
+            "bound capabilities",
+            "set capabilities:",
+            "emulate root",
+            "filter system"
+        ],
+        "{early:?}"
+    );
+    assert!(!early.contains(&"become user".to_owned()), "{early:?}");
+
+    // Where it cannot be had, it is noted or refused.
+    let no_room = Host {
+        spare_limit: false,
+        ..user()
+    };
+    let without = |value: &mut serde_json::Value| {
+        value["process"]["user"]["additionalGids"] = serde_json::json!([]);
+    };
+    let plan = emulated(without, Wanted, &no_room).unwrap();
+    assert!(plan.emulation.is_none());
+    assert_eq!(
+        plan.notes,
+        ["root is not emulated: the limit of file locks (ulimit -x) is in the way"]
+    );
+    let refused = emulated(without, Required, &no_room).unwrap_err();
+    assert!(refused.to_string().contains("root emulation"), "{refused}");
+    let off = emulated(without, Off, &user()).unwrap();
+    assert!(off.emulation.is_none() && off.notes.is_empty());
+    // What it told processes there would be, there is not without.
+    assert!(matches!(
+        emulated(|_| {}, Off, &user()),
+        Err(PlanError::IdNotMapped { id: 4, .. })
+    ));
+}

@@ -1,5 +1,7 @@
 //! Programs are run by a model of the kernel's machine, and their answers compared with a naive reading of the profile.
 
+mod notified;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::runtime::LinuxSeccomp;
