@@ -12,7 +12,7 @@ use crate::support::{Caller, Context, repository, saved, skip};
 
 /// Runs `script` as an ordinary user on a kernel; `None`, and a word why, where none can be booted. `/host` has the binary
 /// under test and an image, and in `/host/bin` fuse-overlayfs where this machine has it.
-fn on_kernel(kernel: &str, script: &str) -> Option<String> {
+pub fn on_kernel(kernel: &str, script: &str) -> Option<String> {
     let boot = repository().parent().unwrap().join("shared/vm/vm.sh");
     if !boot.exists() {
         skip("../shared/vm/vm.sh is absent, so no other kernel can be booted");

@@ -33,6 +33,7 @@ mod info;
 mod inspect;
 mod isolation;
 mod kernels;
+mod limits;
 mod load;
 mod login;
 mod nested;

@@ -14,6 +14,7 @@ pub mod doctor;
 mod effective;
 mod error;
 mod export;
+mod group;
 mod host;
 mod ids;
 mod images;

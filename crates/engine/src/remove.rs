@@ -34,6 +34,10 @@ impl Engine {
             return Err(Error::ContainerRunning(state.name.clone()));
         }
         self.enter()?;
+        if let Some(group) = state.as_ref().and_then(|s| s.cgroup.as_ref()) {
+            // Processes that shared the host's outlive their container's first one.
+            let _ = minidock_run::cgroup::remove(group);
+        }
         container.remove()?;
         let Some(state) = state else {
             return Ok(());

@@ -14,6 +14,7 @@ use minidock_store::{
     StoreError,
 };
 
+use crate::group::{self, Group};
 use crate::spec::{self, EmulationWish, Facts, Wishes};
 use crate::storage::{self, StorageDriver, Wanted};
 use crate::user::{self, ResolvedUser};
@@ -297,6 +298,7 @@ impl Engine {
             stop_signal: stop_signal(&request.wishes, &config.config)?,
             stop_timeout: request.wishes.stop_timeout,
             driver,
+            cgroup: None,
         };
         let new = NewContainer {
             name: &state.name,
@@ -375,6 +377,14 @@ impl Engine {
         };
         let mut spec = spec::build(&config.config, wishes, &facts)?;
         seccomp::apply(&mut spec, &wishes.security, host.kernel)?;
+        let note = |note| warn(Warning::Host(note));
+        let group = group::prepare(&mut spec, &wishes.limits, container.id(), &note)?;
+        if let Some(group) = &group {
+            // Known before it is made: whoever finds the container also finds its group.
+            state.cgroup = Some(group.folder().to_owned());
+            container.write_state(&state)?;
+            group.create()?;
+        }
         let json = serde_json::to_vec(&spec).map_err(|e| StoreError::Damaged {
             path: container.folder().join("config.json"),
             problem: e.to_string(),
@@ -406,6 +416,7 @@ impl Engine {
             init: wishes.init,
             default_filter: true,
             root_emulation: emulation(wishes.root_emulation, self.store.id_map(), user),
+            cgroup: group.as_ref().map(Group::folder),
             mountpoint: &mountpoint,
         };
         if wishes.security.privileged {
@@ -430,6 +441,7 @@ impl Engine {
             told => told?,
         }
         let status = running.supervise()?.shell_code();
+        drop(group);
         if !request.auto_remove {
             state.status = Status::Exited;
             state.exit_code = Some(status);

@@ -91,6 +91,9 @@ pub enum Error {
     /// The Spec cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The container's control group could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::CgroupError),
     /// A fact about the host could not be read.
     #[error("cannot find out {what}")]
     Host {
@@ -188,6 +191,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Plan(error) => error.hint(),
+            Self::Cgroup(error) => error.hint(),
             Self::Clone { hint, .. } => hint.clone(),
             Self::Step(failure) => failure.hint.clone(),
             Self::Supervise { source, .. }

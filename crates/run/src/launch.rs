@@ -73,6 +73,9 @@ pub struct Launch<'a> {
     pub default_filter: bool,
     /// Whether root can act for ids that the container does not have. It needs one id, which is root's inside.
     pub root_emulation: RootEmulation,
+    /// The control group that the container joins, with the limits of the Spec's `linux.resources` (see [`crate::cgroup`]).
+    /// Without one, a Spec with limits is refused.
+    pub cgroup: Option<&'a Path>,
     /// An existing empty folder to mount the root file system on. It is never visible inside, nothing stays mounted on
     /// it outside, and it has to stay empty: the paths that the Spec masks show it.
     pub mountpoint: &'a Path,

@@ -38,6 +38,7 @@
 //! of ours (`child::reaper`), and the program gets signals as anywhere.
 
 mod alone;
+pub mod cgroup;
 mod child;
 mod emulation;
 mod error;

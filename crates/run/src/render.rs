@@ -302,6 +302,10 @@ fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<Stri
         Step::ResourceLimit { .. } if refused => {
             "a hard limit can only be lowered by those who are not root on the host"
         }
+        Step::JoinGroup(_) if refused || fail.errno == Errno::NOENT => {
+            "processes can be moved only within a part of the tree that is yours: start it in a scope of your own, as \
+             `systemd-run --user --scope -p Delegate=yes minidock run …`"
+        }
         Step::OomScoreAdj(_) if refused => {
             "the value can only be raised by those who are not root on the host"
         }

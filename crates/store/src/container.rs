@@ -93,6 +93,9 @@ pub struct ContainerState {
     /// What its root file system is made of.
     #[serde(default)]
     pub driver: Driver,
+    /// The folder of its control group, if it has one.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
 }
 
 /// What a mount shows.
@@ -490,7 +493,16 @@ impl Container {
     /// # Errors
     /// When something of it cannot be removed.
     pub fn remove(&self) -> Result<(), StoreError> {
-        let name = self.state().ok().flatten().map(|s| s.name);
+        let (name, group) = self
+            .state()
+            .ok()
+            .flatten()
+            .map(|s| (s.name, s.cgroup))
+            .unzip();
+        // Left by a supervisor that was killed, and with it died all that was in it.
+        if let Some(group) = group.flatten() {
+            let _ = std::fs::remove_dir(group);
+        }
         self.delete_folder()?;
         if let Some(name) = name {
             let link = self.store.path("names").join(name);

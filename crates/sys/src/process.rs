@@ -129,6 +129,16 @@ pub fn wait_with_usage(child: Pid) -> Result<Usage> {
     })
 }
 
+/// Makes the group that the calling process is in the root of what it sees of control groups: unshare(2) with
+/// `CLONE_NEWCGROUP` (Linux 4.6). clone(2) would take the parent's group instead.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: the call changes what this process sees of the cgroup tree, and no memory.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Args};
 
+use super::limits::LimitFlags;
 use super::refused::Refused;
 
 /// Makes a flag that is on or off take an optional value as Docker's do: `--rm`, `--rm=true`, `--rm=0`.
@@ -197,6 +198,8 @@ pub struct ContainerFlags {
     /// Platform that the image must have
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     pub help: Option<bool>,

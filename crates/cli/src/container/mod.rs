@@ -3,6 +3,7 @@
 
 mod env_file;
 mod flags;
+mod limits;
 mod mounts;
 mod refused;
 mod security;

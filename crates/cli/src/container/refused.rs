@@ -43,8 +43,8 @@ const fn short(short: char, mut flag: Known) -> Known {
 type Reason = (&'static str, &'static str);
 
 const CGROUP: Reason = (
-    "minidock sets no cgroup limits yet",
-    "leave it out; to limit a whole run, start it as `systemd-run --user --scope -p MemoryMax=… -p CPUQuota=… minidock run …`",
+    "control groups of version 2 have no such limit",
+    "leave it out",
 );
 const BACKGROUND: Reason = (
     "containers run in the foreground only so far",
@@ -70,20 +70,11 @@ const RESTART: Reason = (
 
 use Takes::{Nothing, Value};
 
-const REFUSED: [Known; 64] = [
-    known("blkio-weight", Value, CGROUP),
-    known("blkio-weight-device", Value, CGROUP),
-    known("cgroup-parent", Value, CGROUP),
+const REFUSED: [Known; 47] = [
     known("cpu-count", Value, WINDOWS),
     known("cpu-percent", Value, WINDOWS),
-    known("cpu-period", Value, CGROUP),
-    known("cpu-quota", Value, CGROUP),
     known("cpu-rt-period", Value, CGROUP),
     known("cpu-rt-runtime", Value, CGROUP),
-    short('c', known("cpu-shares", Value, CGROUP)),
-    known("cpus", Value, CGROUP),
-    known("cpuset-cpus", Value, CPUSET),
-    known("cpuset-mems", Value, CPUSET),
     short('d', known("detach", Nothing, BACKGROUND)),
     known("detach-keys", Value, BACKGROUND),
     known(
@@ -94,10 +85,6 @@ const REFUSED: [Known; 64] = [
             "give the device itself with --device",
         ),
     ),
-    known("device-read-bps", Value, CGROUP),
-    known("device-read-iops", Value, CGROUP),
-    known("device-write-bps", Value, CGROUP),
-    known("device-write-iops", Value, CGROUP),
     known(
         "gpus",
         Value,
@@ -130,9 +117,6 @@ const REFUSED: [Known; 64] = [
     known("log-driver", Value, LOGS),
     known("log-opt", Value, LOGS),
     known("mac-address", Value, NETWORK),
-    short('m', known("memory", Value, CGROUP)),
-    known("memory-reservation", Value, CGROUP),
-    known("memory-swap", Value, CGROUP),
     known("memory-swappiness", Value, CGROUP),
     known("network-alias", Value, NETWORK),
     known("net-alias", Value, NETWORK),
@@ -144,7 +128,6 @@ const REFUSED: [Known; 64] = [
             "lower the container's priority for it with --oom-score-adj",
         ),
     ),
-    known("pids-limit", Value, CGROUP),
     short('p', known("publish", Value, NETWORK)),
     short('P', known("publish-all", Nothing, NETWORK)),
     known("expose", Value, NETWORK),
@@ -220,11 +203,6 @@ const REFUSED: [Known; 64] = [
     ),
 ];
 
-const CPUSET: Reason = (
-    "minidock sets no cgroup limits yet",
-    "start it as `taskset -c 0-3 minidock run …`, which the container inherits",
-);
-
 /// Refused flags that were given.
 #[derive(Debug, Default)]
 pub struct Refused(Vec<usize>);
@@ -261,7 +239,7 @@ fn is_default(flag: &Known, value: &str) -> bool {
     match flag.long {
         "restart" => matches!(value, "no" | ""),
         "isolation" => matches!(value, "default" | ""),
-        "memory-swappiness" | "pids-limit" | "memory-swap" => matches!(value, "-1" | "0"),
+        "memory-swappiness" => matches!(value, "-1" | "0"),
         "volume-driver" => matches!(value, "local" | ""),
         _ if flag.why == CGROUP.0 => matches!(value, "0" | ""),
         _ => false,

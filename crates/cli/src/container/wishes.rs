@@ -13,6 +13,7 @@ use minidock_engine::spec::{Dns, MountWish, Namespaces};
 use minidock_engine::{Network, Wishes};
 
 use super::flags::ContainerFlags;
+use super::limits::limits;
 use super::security::security;
 use super::wrong::{Wrong, parse_each, parse_one, wrong};
 use super::{env_file, mounts, refused, values};
@@ -81,9 +82,6 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
     let network = network(&flags.network)?;
     let namespaces = namespaces(&flags)?;
     let (attach, interactive) = attach(&flags)?;
-    let number = |flag, value, range: RangeInclusive<i64>| {
-        parse_one(flag, value, |text| in_range(text, &range))
-    };
     let oom = number(
         "--oom-score-adj",
         flags.oom_score_adj.as_ref(),
@@ -137,6 +135,7 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
                 size.map_or_else(|| wrong(format!("invalid size: '{text}'")), Ok)
             })?,
             sysctls: parse_each("--sysctl", &flags.sysctl, values::sysctl)?,
+            limits: limits(&flags.limits)?,
             oom_score_adj: oom.and_then(|number| i32::try_from(number).ok()),
             hosts: parse_each("--add-host", &flags.add_host, values::host)?,
             dns: Dns {
@@ -241,6 +240,15 @@ fn labels(flags: &ContainerFlags) -> Result<BTreeMap<String, String>, Failure> {
     let given: Vec<_> = parse_each("--label", &flags.label, values::label)?;
     labels.extend(given);
     Ok(labels)
+}
+
+/// A whole number in a range.
+pub fn number(
+    flag: &str,
+    value: Option<&String>,
+    range: RangeInclusive<i64>,
+) -> Result<Option<i64>, Failure> {
+    parse_one(flag, value, |text| in_range(text, &range))
 }
 
 fn in_range(text: &str, range: &RangeInclusive<i64>) -> Result<i64, Wrong> {

@@ -8,6 +8,7 @@ mod environment;
 mod limits;
 mod mounts;
 mod namespaces;
+mod resources;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,11 @@ use oci_spec::runtime::{
 };
 
 pub use environment::{command, hostname};
+pub(crate) use mounts::CGROUP;
 pub use wishes::{
-    Access, CapabilityWish, DeviceWish, Dns, EmulationWish, Ipc, KeepId, MountWish, MountWishKind,
-    Namespaces, Network, Propagation, Seccomp, Security, Ulimit, VolumesFrom, Wishes,
+    Access, CapabilityWish, DeviceNumber, DeviceRate, DeviceWish, Dns, EmulationWish, Ipc, KeepId,
+    Limits, MountWish, MountWishKind, Namespaces, Network, Propagation, Seccomp, Security, Ulimit,
+    VolumesFrom, Wishes,
 };
 
 use environment::environment;
@@ -117,6 +120,8 @@ pub fn build(
                 .collect::<HashMap<_, _>>(),
         )
         .build()?;
+    let mut linux = linux;
+    linux.set_resources(resources::resources(&wishes.limits)?);
     let mut spec = SpecBuilder::default()
         .version("1.2.0")
         .root(

@@ -9,8 +9,10 @@ use std::path::Path;
 use minidock_store::{MountKind, MountRecord};
 use oci_spec::runtime::{Mount, MountBuilder};
 
-use super::{Facts, Ipc, Wishes, security};
+use super::{Facts, Ipc, Limits, Wishes, security};
 
+/// Where the container's control group is shown.
+pub(crate) const CGROUP: &str = "/sys/fs/cgroup";
 /// Docker's, in bytes.
 const SHM_SIZE: u64 = 64 << 20;
 
@@ -95,6 +97,15 @@ pub(super) fn mounts(
             || (own_dev && !needed && path.starts_with("/dev/"))
     };
     let mut all = defaults(wishes)?;
+    // Programs look there for what they may use: runtimes of Java, Go and Node.js do.
+    if wishes.limits != Limits::default() && !wishes.namespaces.host_cgroup {
+        all.push(mount(
+            CGROUP,
+            "cgroup",
+            Path::new("cgroup"),
+            &["nosuid", "noexec", "nodev", "ro"],
+        )?);
+    }
     all.retain(|mount| !goes(mount));
     for record in facts.mounts {
         all.push(asked_for(record)?);

@@ -68,6 +68,8 @@ pub struct Wishes {
     pub namespaces: Namespaces,
     /// Whether root can act for ids that the container does not have.
     pub root_emulation: EmulationWish,
+    /// Limits on all of its processes together.
+    pub limits: Limits,
     /// How readily the kernel kills it when memory runs out: -1000 to 1000.
     pub oom_score_adj: Option<i32>,
     /// NIS domain name.
@@ -151,6 +153,50 @@ pub enum EmulationWish {
     On,
     /// The kernel answers.
     Off,
+}
+
+/// A device's major and minor number.
+pub type DeviceNumber = (u32, u32);
+/// How much of a device may be used.
+pub type DeviceRate = (DeviceNumber, u64);
+
+/// Limits on all of a container's processes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory; -1 for no limit.
+    pub memory: Option<i64>,
+    /// Bytes of memory and swap together; -1 for no limit.
+    pub memory_swap: Option<i64>,
+    /// Bytes of memory that are taken away last.
+    pub memory_reservation: Option<i64>,
+    /// Microseconds of processor time in each period.
+    pub cpu_quota: Option<i64>,
+    /// The period in microseconds.
+    pub cpu_period: Option<u64>,
+    /// Share of the processors where others want them too: 2 to 262,144, 1,024 is usual.
+    pub cpu_shares: Option<u64>,
+    /// Processors, as cpuset(7) writes lists.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes.
+    pub cpuset_mems: Option<String>,
+    /// Processes and threads; -1 for no limit.
+    pub pids: Option<i64>,
+    /// Share of block devices' time: 10 to 1,000.
+    pub blkio_weight: Option<u16>,
+    /// The same for single devices.
+    pub weight_devices: Vec<(DeviceNumber, u16)>,
+    /// Bytes a second read from devices.
+    pub read_bps: Vec<DeviceRate>,
+    /// Bytes a second written to devices.
+    pub write_bps: Vec<DeviceRate>,
+    /// Reads a second from devices.
+    pub read_iops: Vec<DeviceRate>,
+    /// Writes a second to devices.
+    pub write_iops: Vec<DeviceRate>,
+    /// The control group below which the container's is made, where the user says it.
+    pub group: Option<String>,
+    /// What a control group cannot do here is done to each process by itself, as far as that goes.
+    pub best_effort: bool,
 }
 
 /// Which namespaces are the container's own.

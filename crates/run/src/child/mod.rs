@@ -115,6 +115,9 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
     match step {
         Step::MountFs(fs) => return mounts::mount_fs(found.root()?, fs),
         Step::DieWithSupervisor => die_with_supervisor(birth.channel),
+        // 0 is whoever writes it.
+        Step::JoinGroup(processes) => write_file(processes, c"0").during(Phase::Act),
+        Step::OwnGroupNamespace => minidock_sys::process::unshare_cgroup().during(Phase::Act),
         Step::MapOwnIds(map) => map_own_ids(map),
         Step::AwaitIdMaps => await_id_maps(birth.channel),
         Step::BecomeRoot => become_root(),

@@ -94,7 +94,7 @@ impl fmt::Display for Plan {
 /// A [`PlanError`] names the first field of the Spec that cannot be honoured.
 pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     let spec = launch.spec;
-    refuse::refuse_unsupported(spec)?;
+    refuse::refuse_unsupported(spec, launch.cgroup.is_some())?;
     let process = spec
         .process()
         .as_ref()
@@ -107,10 +107,15 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     if terminal != launch.terminal {
         return Err(PlanError::TerminalMismatch { spec: terminal });
     }
-    let namespaces = namespaces(linux)?;
+    let mut namespaces = namespaces(linux)?;
     let maps = Maps::of(linux)?;
 
     let (mut steps, id_maps) = begin(&maps, host)?;
+    if let Some(group) = launch.cgroup {
+        let own = namespaces.without(Namespaces::CGROUP);
+        steps.splice(1..1, join_group(group, own != namespaces)?);
+        namespaces = own;
+    }
     if let Some(adjustment) = process.oom_score_adj() {
         steps.push(Step::OomScoreAdj(c_string(
             "process.oomScoreAdj",
@@ -216,6 +221,16 @@ pub(crate) fn plan_fill(
         own_processes: true,
         emulation: None,
     })
+}
+
+/// A clone makes the cgroup namespace before the process is in its group, so that it has to be made afterwards.
+fn join_group(group: &Path, namespace: bool) -> Result<Vec<Step>, PlanError> {
+    let file = group.join(crate::cgroup::PROCESSES);
+    let mut steps = vec![Step::JoinGroup(absolute("the control group", &file)?)];
+    if namespace {
+        steps.push(Step::OwnGroupNamespace);
+    }
+    Ok(steps)
 }
 
 /// The first steps: the tie to the supervisor, and the ids.

@@ -1,8 +1,9 @@
 //! What this runtime cannot do yet: refused by the name the OCI runtime specification gives it, never ignored.
 
-use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::PlanError;
+use crate::cgroup::limits_anything;
 
 fn unsupported(field: &'static str) -> Result<(), PlanError> {
     Err(PlanError::Unsupported {
@@ -11,8 +12,8 @@ fn unsupported(field: &'static str) -> Result<(), PlanError> {
     })
 }
 
-/// Fails on the first field that is set and cannot be honoured.
-pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), PlanError> {
+/// Fails on the first field that is set and cannot be honoured. `limited`: the container has a control group.
+pub(super) fn refuse_unsupported(spec: &Spec, limited: bool) -> Result<(), PlanError> {
     let hooks = spec
         .hooks()
         .as_ref()
@@ -29,7 +30,7 @@ pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), PlanError> {
         refuse_process(process)?;
     }
     if let Some(linux) = spec.linux() {
-        refuse_linux(linux)?;
+        refuse_linux(linux, limited)?;
     }
     Ok(())
 }
@@ -68,7 +69,7 @@ fn refuse_process(process: &Process) -> Result<(), PlanError> {
     ])
 }
 
-fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
+fn refuse_linux(linux: &Linux, limited: bool) -> Result<(), PlanError> {
     refuse_first(&[
         (
             linux
@@ -78,7 +79,7 @@ fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
             "linux.netDevices",
         ),
         (
-            linux.resources().as_ref().is_some_and(limits_anything),
+            !limited && linux.resources().as_ref().is_some_and(limits_anything),
             "linux.resources",
         ),
         (linux.cgroups_path().is_some(), "linux.cgroupsPath"),
@@ -108,13 +109,4 @@ fn refuse_linux(linux: &Linux) -> Result<(), PlanError> {
             detail: Some(other.to_owned()),
         }),
     }
-}
-
-/// Whether any limit is in it. An empty device list, which the specification's defaults carry, is none.
-fn limits_anything(resources: &LinuxResources) -> bool {
-    let mut rest = resources.clone();
-    if rest.devices().as_ref().is_some_and(Vec::is_empty) {
-        rest.set_devices(None);
-    }
-    rest != LinuxResources::default()
 }

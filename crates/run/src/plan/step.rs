@@ -17,6 +17,10 @@ use crate::seccomp::Filter;
 pub(crate) enum Step {
     /// Be killed when the supervisor dies, and stop now if it is dead already.
     DieWithSupervisor,
+    /// Join the container's control group: its file of processes.
+    JoinGroup(CString),
+    /// Make that group the root of what is seen of them.
+    OwnGroupNamespace,
     /// Write this process's own id maps: allowed to anyone for the caller's own two ids.
     MapOwnIds(SelfMap),
     /// Wait for the supervisor to have written the id maps.
@@ -260,6 +264,8 @@ impl Display for Step {
             Self::AwaitIdMaps => write!(f, "wait for the id maps"),
             Self::BecomeRoot => write!(f, "become the container's root"),
             Self::MakeMountsPrivate => write!(f, "make mounts private"),
+            Self::JoinGroup(path) => write!(f, "join the control group through {}", text(path)),
+            Self::OwnGroupNamespace => write!(f, "make a cgroup namespace"),
             Self::MakeMountsSlave => write!(f, "make mounts follow the host's"),
             Self::MountOverlay(overlay) => {
                 write!(

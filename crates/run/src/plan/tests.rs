@@ -76,6 +76,7 @@ fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
         init: false,
         default_filter: false,
         root_emulation: RootEmulation::Off,
+        cgroup: None,
         mountpoint: Path::new("/c/rootfs"),
     };
     plan(&launch, host)
@@ -249,6 +250,7 @@ fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() 
         init: false,
         default_filter: false,
         root_emulation: RootEmulation::Off,
+        cgroup: None,
         mountpoint: Path::new("/c/rootfs"),
     };
     let fills = [(Path::new("/data"), Path::new("/v/_data"))];
@@ -297,6 +299,7 @@ fn a_reaper_stays_just_before_the_program() {
         init: true,
         default_filter: false,
         root_emulation: RootEmulation::Off,
+        cgroup: None,
         mountpoint: Path::new("/c/rootfs"),
     };
     let lines = lines(&plan(&launch, &user()).unwrap());
@@ -323,6 +326,7 @@ fn the_filter_comes_as_late_as_it_can() {
             init: false,
             default_filter: true,
             root_emulation: RootEmulation::Off,
+            cgroup: None,
             mountpoint: Path::new("/c/rootfs"),
         };
         plan(&launch, host).unwrap()
