@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use minidock_run::cgroup::{self, CgroupError, Place, Setting};
+use minidock_run::cgroup::{self, CgroupError, Manager, Place, Setting};
 use oci_spec::runtime::{LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Spec};
 
 use crate::Error;
@@ -41,6 +41,7 @@ pub(crate) fn prepare(
     spec: &mut Spec,
     limits: &Limits,
     id: &str,
+    uid: u32,
     note: &dyn Fn(String),
 ) -> Result<Option<Group>, Error> {
     let resources = spec
@@ -58,9 +59,14 @@ pub(crate) fn prepare(
         Some(resources) => cgroup::settings(resources).map_err(minidock_run::Error::from)?,
         None => Vec::new(),
     };
-    match cgroup::find(limits.group.as_deref(), &settings) {
+    let name = format!("minidock-{id}");
+    let manager = Manager {
+        bus: &bus(uid),
+        scope: &name,
+    };
+    match cgroup::find(limits.group.as_deref(), Some(&manager), &settings) {
         Ok(place) => Ok(Some(Group {
-            folder: place.parent.join(format!("minidock-{id}")),
+            folder: place.parent.join(&name),
             place,
             settings,
         })),
@@ -72,6 +78,14 @@ pub(crate) fn prepare(
             Ok(None)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+/// The socket of the message bus on which a user's service manager is: root's is the system's.
+fn bus(uid: u32) -> PathBuf {
+    match uid {
+        0 => "/run/dbus/system_bus_socket".into(),
+        uid => format!("/run/user/{uid}/bus").into(),
     }
 }
 

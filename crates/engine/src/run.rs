@@ -378,7 +378,13 @@ impl Engine {
         let mut spec = spec::build(&config.config, wishes, &facts)?;
         seccomp::apply(&mut spec, &wishes.security, host.kernel)?;
         let note = |note| warn(Warning::Host(note));
-        let group = group::prepare(&mut spec, &wishes.limits, container.id(), &note)?;
+        let group = group::prepare(
+            &mut spec,
+            &wishes.limits,
+            container.id(),
+            self.ids.caller().uid,
+            &note,
+        )?;
         if let Some(group) = &group {
             // Known before it is made: whoever finds the container also finds its group.
             state.cgroup = Some(group.folder().to_owned());

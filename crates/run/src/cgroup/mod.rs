@@ -16,8 +16,10 @@
 //! A group without processes costs next to nothing and holds no data. Whoever removes a container removes the group that its
 //! state names; one that a killed supervisor left goes with the container.
 
+mod bus;
 mod limits;
 mod place;
+mod systemd;
 
 use std::fs;
 use std::io;
@@ -27,8 +29,10 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::LinuxResources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub use bus::BusError;
 pub use limits::{Setting, settings};
-pub use place::{Group, Place, Refusal, groups};
+pub use place::{Group, Place, Refusal, choose, groups};
+pub use systemd::Manager;
 
 /// Why a container could not be limited.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,15 @@ pub enum CgroupError {
     /// There is no group in which one can be made.
     #[error("the container cannot be limited: {0}")]
     NoPlace(Refusal),
+    /// The service manager gave no scope.
+    #[error("the container cannot be limited: the service manager makes no scope {scope}")]
+    Manager {
+        /// The scope.
+        scope: String,
+        /// Why not.
+        #[source]
+        source: Box<BusError>,
+    },
     /// Something could not be done in the tree of groups.
     #[error("cannot {operation} {}", path.display())]
     Io {
@@ -71,6 +84,10 @@ impl CgroupError {
                 )),
                 _ => Some("give another value, or leave the limit out".to_owned()),
             },
+            Self::Manager { .. } => Some(
+                "see whether `systemctl --user status` works; or name a control group of yours with --cgroup-parent"
+                    .to_owned(),
+            ),
             Self::Io { .. } => None,
         }
     }
@@ -89,13 +106,25 @@ impl CgroupError {
 pub(crate) const PROCESSES: &str = "cgroup.procs";
 
 /// Finds where a group with `settings` can be made. `parent` is the user's wish: a group's path from the root of the tree, as
-/// `/proc/self/cgroup` writes it, or its folder.
+/// `/proc/self/cgroup` writes it, or its folder. Without one, the service manager is asked for a scope, if it is there, and
+/// this process moves into that: the tree is its to change. Where it is not, the nearest group that can have one is taken.
 ///
 /// # Errors
-/// [`CgroupError::NoPlace`] says why there is none.
-pub fn find(parent: Option<&str>, settings: &[Setting]) -> Result<Place, CgroupError> {
+/// [`CgroupError::NoPlace`] and [`CgroupError::Manager`] say why there is none.
+pub fn find(
+    parent: Option<&str>,
+    manager: Option<&Manager<'_>>,
+    settings: &[Setting],
+) -> Result<Place, CgroupError> {
     let found = groups(parent).map_err(CgroupError::NoPlace)?;
-    place::choose(&found, parent.is_some(), settings).map_err(CgroupError::NoPlace)
+    let chosen = choose(&found, parent.is_some(), settings).map_err(CgroupError::NoPlace);
+    let Some(manager) = manager.filter(|manager| parent.is_none() && manager.bus.exists()) else {
+        return chosen;
+    };
+    match systemd::enter_scope(manager) {
+        Ok(scope) => choose(&[place::look(&scope)], true, settings).map_err(CgroupError::NoPlace),
+        Err(error) => chosen.map_err(|_| error),
+    }
 }
 
 /// Makes a group and sets its limits.

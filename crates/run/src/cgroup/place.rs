@@ -132,7 +132,7 @@ fn wished(mount: &Path, parent: &str) -> PathBuf {
     folder
 }
 
-fn look(folder: &Path) -> Group {
+pub(super) fn look(folder: &Path) -> Group {
     let words = |file: &str| {
         let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
         text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -169,13 +169,20 @@ fn own_group(own: &str, mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
+/// The folder of the caller's own group.
+pub(super) fn own_folder() -> Result<PathBuf, Refusal> {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    own_group(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
+        .map(|(_, own)| own)
+        .ok_or(Refusal::NoVersion2)
+}
+
 /// The first group in which one with these settings can be made. Of several reasons why there is none, the nearest one's is
-/// told, unless it is that of a group which is not the caller's to change.
-pub(super) fn choose(
-    groups: &[Group],
-    wished: bool,
-    settings: &[Setting],
-) -> Result<Place, Refusal> {
+/// told.
+///
+/// # Errors
+/// Why there is no such group.
+pub fn choose(groups: &[Group], wished: bool, settings: &[Setting]) -> Result<Place, Refusal> {
     let mut why = None;
     for group in groups {
         match fits(group, settings) {
