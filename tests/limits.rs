@@ -191,6 +191,7 @@ mkdir $G/mine; $M run --rm --cgroup-parent user.slice/user-1000/mine --cgroupns 
 $M run --rm --cgroup-parent /user.slice -m 64m busybox true || echo "refused $?"
 $M run --rm --cgroup-parent /none -m 64m busybox true || echo "refused $?"
 # The supervisor is killed: the group stays until the container is removed.
+$M run --name seen -m 64m --cpus 0.5 --pids-limit 9 busybox true; $M inspect -f '{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.CpuQuota}} {{.PidsLimit}} {{.CpuShares}}{{end}}' seen; $M rm seen >/dev/null
 $M run --name kk -m 64m busybox sh -c 'echo up; sleep 1000' >/tmp/up & P=$!
 until grep -q up /tmp/up 2>/dev/null; do usleep 10000; done
 kill -9 $P; wait $P || true
@@ -208,6 +209,7 @@ fn limited(kernel: &str) {
     let lines: Vec<&str> = text.lines().collect();
     assert!(text.contains(SEEN), "{text}");
     for line in [
+        "67108864 134217728 50000 9 0",
         "memory 137",
         "0::/user.slice/user-1000/mine/minidock-ID",
         "killed, left 1",

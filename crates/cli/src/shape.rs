@@ -1,6 +1,8 @@
 //! The JSON of `inspect`: Docker's fields in Docker's order (API 1.51, Docker 28.5).
 
-use minidock_engine::{ContainerDetails, ImageDetails, MountKind, MountRecord, Timestamp, time};
+use minidock_engine::{
+    ContainerDetails, ImageDetails, Limit, MountKind, MountRecord, Timestamp, time,
+};
 
 use crate::format::json::{Json, Object};
 use crate::times;
@@ -205,7 +207,7 @@ fn host_config(details: &ContainerDetails) -> Object {
             format!("{source}:{}{access}", m.target)
         })
         .collect();
-    Object::new()
+    let config = Object::new()
         .with("Binds", list(&binds))
         .with("NetworkMode", network_mode(details))
         .with("PortBindings", Object::new())
@@ -220,7 +222,15 @@ fn host_config(details: &ContainerDetails) -> Object {
         .with("ReadonlyRootfs", details.read_only)
         .with("Runtime", "minidock")
         .with("MaskedPaths", list(&details.masked_paths))
-        .with("ReadonlyPaths", list(&details.readonly_paths))
+        .with("ReadonlyPaths", list(&details.readonly_paths));
+    details
+        .limits
+        .iter()
+        .fold(config, |config, (name, limit)| match limit {
+            Limit::Number(number) => config.with(*name, *number),
+            Limit::Text(text) => config.with(*name, text.as_str()),
+            Limit::Maybe(number) => config.with(*name, number.map_or(Json::Null, Json::from)),
+        })
 }
 
 fn mount(mount: &MountRecord) -> Json {

@@ -82,7 +82,7 @@ pub(crate) fn prepare(
 }
 
 /// The socket of the message bus on which a user's service manager is: root's is the system's.
-fn bus(uid: u32) -> PathBuf {
+pub(crate) fn bus(uid: u32) -> PathBuf {
     match uid {
         0 => "/run/dbus/system_bus_socket".into(),
         uid => format!("/run/user/{uid}/bus").into(),

@@ -1,12 +1,12 @@
 //! `inspect` and `history`: all that is known of one image or container.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use minidock_oci::{ContainerConfig, Digest, ImageConfig, Platform, Reference};
 use minidock_pull::{Event, PullOptions, remote_image};
 use minidock_store::{ImageRecord, StoreError};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxPids, LinuxResources, Spec};
 
 use crate::containers::ContainerLine;
 use crate::effective;
@@ -49,8 +49,54 @@ pub struct ContainerDetails {
     pub masked_paths: Vec<String>,
     /// Paths that it cannot write.
     pub readonly_paths: Vec<String>,
+    /// Limits on all of its processes together, in order, by Docker's names for them.
+    pub limits: Vec<(&'static str, Limit)>,
     /// What it wrote, and that with its image, in bytes, if that was asked for.
     pub sizes: Option<(u64, u64)>,
+}
+
+/// A limit, as Docker's API writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// 0 is none.
+    Number(i64),
+    /// Empty is none.
+    Text(String),
+    /// Where there may be none.
+    Maybe(Option<i64>),
+}
+
+/// What the Spec limits.
+fn limits(resources: Option<&LinuxResources>, group: Option<&Path>) -> Vec<(&'static str, Limit)> {
+    let memory = resources.and_then(|r| *r.memory()).unwrap_or_default();
+    let cpu = resources.and_then(|r| r.cpu().clone()).unwrap_or_default();
+    let weight = resources.and_then(|r| r.block_io().as_ref()?.weight());
+    let unsigned = |n: Option<u64>| Limit::Number(n.unwrap_or(0).cast_signed());
+    let signed = |n: Option<i64>| Limit::Number(n.unwrap_or(0));
+    let text = |t: &Option<String>| Limit::Text(t.clone().unwrap_or_default());
+    let parent = group
+        .and_then(Path::parent)
+        .map(|p| p.display().to_string());
+    vec![
+        ("CpuShares", unsigned(cpu.shares())),
+        ("Memory", signed(memory.limit())),
+        ("CgroupParent", Limit::Text(parent.unwrap_or_default())),
+        ("BlkioWeight", Limit::Number(weight.unwrap_or(0).into())),
+        ("CpuPeriod", unsigned(cpu.period())),
+        ("CpuQuota", signed(cpu.quota())),
+        ("CpusetCpus", text(cpu.cpus())),
+        ("CpusetMems", text(cpu.mems())),
+        ("MemoryReservation", signed(memory.reservation())),
+        ("MemorySwap", signed(memory.swap())),
+        (
+            "PidsLimit",
+            Limit::Maybe(
+                resources
+                    .and_then(|r| r.pids().as_ref())
+                    .map(LinuxPids::limit),
+            ),
+        ),
+    ]
 }
 
 /// A line of `history`.
@@ -178,6 +224,7 @@ impl Engine {
             host_network: !own_network && spec.linux().is_some(),
             masked_paths: linux.masked_paths().clone().unwrap_or_default(),
             readonly_paths: linux.readonly_paths().clone().unwrap_or_default(),
+            limits: limits(linux.resources().as_ref(), state.cgroup.as_deref()),
             sizes,
             line: ContainerLine {
                 running: state.is_alive(),

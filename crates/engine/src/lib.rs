@@ -53,7 +53,7 @@ pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
 pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
 pub use info::Info;
-pub use inspect::{ContainerDetails, HistoryLine, ImageDetails, inspect_remote};
+pub use inspect::{ContainerDetails, HistoryLine, ImageDetails, Limit, inspect_remote};
 pub use jiff::Timestamp;
 pub use minidock_layer::change::ChangeKind;
 pub use minidock_layer::write::Compression;

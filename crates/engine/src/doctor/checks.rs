@@ -2,10 +2,11 @@
 
 use std::io;
 
+use minidock_run::cgroup::{Refusal, Setting, choose};
 use minidock_run::{Isolation, Stage};
 use rustix::fs::StatVfsMountFlags;
 
-use super::facts::{Cgroup, ContainerIds, Facts, StorePlace};
+use super::facts::{Cgroups, ContainerIds, Facts, StorePlace};
 use super::{Finding, Level};
 
 /// Less free space than this is worth a word, in bytes.
@@ -20,7 +21,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(emulation(facts));
     findings.push(store(&facts.store));
     findings.push(network(facts));
-    findings.push(cgroup(&facts.cgroup));
+    findings.push(cgroup(&facts.cgroups));
     findings
 }
 
@@ -268,52 +269,61 @@ const DELEGATE: &str = "as root: mkdir -p /etc/systemd/system/user@.service.d &&
     '[Service]\\nDelegate=cpu cpuset io memory pids\\n' >/etc/systemd/system/user@.service.d/delegate.conf && systemctl \
     daemon-reload; then log in again";
 
-fn cgroup(cgroup: &Cgroup) -> Finding {
+fn cgroup(cgroups: &Cgroups) -> Finding {
     let subject = "cgroup";
-    match cgroup {
-        Cgroup::NoVersion2 => flaw(
+    let no_limits = |refusal: &Refusal| {
+        flaw(
             subject,
             Level::Degraded,
-            "no cgroup version 2 here: the use of memory, processors and processes cannot be limited".into(),
-            Some("boot with systemd.unified_cgroup_hierarchy=1".into()),
+            format!("{refusal}: the use of memory, processors and processes cannot be limited"),
+            Some(refusal.remedy()),
+        )
+    };
+    let groups = match &cgroups.groups {
+        Ok(groups) => groups,
+        Err(refusal) => return no_limits(refusal),
+    };
+    if let Some(bus) = &cgroups.manager {
+        return ok(
+            subject,
+            format!(
+                "the service manager is asked for a scope through {}",
+                bus.display()
+            ),
+        );
+    }
+    let place = |controller: &&str| {
+        let setting = Setting {
+            file: format!("{controller}.max"),
+            value: String::new(),
+        };
+        choose(groups, false, &[setting])
+    };
+    let lacking: Vec<&str> = CONTROLLERS
+        .into_iter()
+        .filter(|c| place(c).is_err())
+        .collect();
+    match (place(&"memory"), lacking.as_slice()) {
+        (Ok(place), []) => ok(
+            subject,
+            format!("limits can be set below {}", place.parent.display()),
         ),
-        Cgroup::Version2 {
-            folder,
-            delegated: false,
-            ..
-        } => flaw(
+        (Err(refusal), all) if all.len() == CONTROLLERS.len() => no_limits(&refusal),
+        _ => flaw(
             subject,
             Level::Degraded,
-            format!("{} is not delegated to you: no limits can be set below it", folder.display()),
-            Some("start it as: systemd-run --user --scope -p Delegate=yes minidock …".into()),
+            format!(
+                "some limits cannot be set, for lack of: {}",
+                lacking.join(", ")
+            ),
+            Some(DELEGATE.into()),
         ),
-        Cgroup::Version2 {
-            folder, controllers, ..
-        } => {
-            let lacking: Vec<&str> = CONTROLLERS
-                .into_iter()
-                .filter(|c| !controllers.iter().any(|have| have == c))
-                .collect();
-            if lacking.is_empty() {
-                return ok(subject, format!("{} is delegated to you", folder.display()));
-            }
-            flaw(
-                subject,
-                Level::Degraded,
-                format!(
-                    "{} is delegated to you without: {}",
-                    folder.display(),
-                    lacking.join(", ")
-                ),
-                Some(DELEGATE.into()),
-            )
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use minidock_run::cgroup::Group;
 
     use super::*;
 
@@ -393,25 +403,40 @@ mod tests {
 
     #[test]
     fn cgroups_are_judged_by_what_can_be_limited() {
-        let group = |delegated, controllers: &[&str]| Cgroup::Version2 {
-            folder: PathBuf::from("/sys/fs/cgroup/x"),
-            delegated,
-            controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+        let group = |writable, controllers: &[&str]| Cgroups {
+            groups: Ok(vec![Group {
+                folder: "/sys/fs/cgroup/x".into(),
+                writable,
+                controllers: controllers.iter().map(|c| (*c).to_owned()).collect(),
+                ..Group::default()
+            }]),
+            manager: None,
         };
-        assert_eq!(cgroup(&group(true, &CONTROLLERS)).level, Level::Ok);
+        let all = cgroup(&group(true, &CONTROLLERS));
+        assert_eq!(
+            (all.level, all.why.as_str()),
+            (Level::Ok, "limits can be set below /sys/fs/cgroup/x")
+        );
         let some = cgroup(&group(true, &["memory", "pids"]));
         assert!(
-            some.why.ends_with("without: cpu, cpuset, io"),
+            some.why.ends_with("for lack of: cpu, cpuset, io"),
             "{}",
             some.why
         );
         assert_eq!(some.level, Level::Degraded);
-        assert!(
-            cgroup(&group(false, &CONTROLLERS))
-                .why
-                .contains("not delegated")
-        );
-        assert!(cgroup(&Cgroup::NoVersion2).remedy.is_some());
+        let foreign = cgroup(&group(false, &CONTROLLERS));
+        assert!(foreign.why.contains("is not yours"), "{}", foreign.why);
+        let none = Cgroups {
+            groups: Err(Refusal::NoVersion2),
+            manager: Some("/run/user/1/bus".into()),
+        };
+        assert_eq!(cgroup(&none).level, Level::Degraded);
+        assert!(cgroup(&none).remedy.is_some());
+        let manager = Cgroups {
+            manager: Some("/run/user/1/bus".into()),
+            ..group(false, &[])
+        };
+        assert_eq!(cgroup(&manager).level, Level::Ok);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use minidock_run::Isolation;
+use minidock_run::cgroup::{Group, Refusal, groups};
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
 
 use super::Examination;
@@ -33,7 +34,7 @@ pub struct Facts {
     /// `slirp4netns`, if it was found.
     pub slirp: Option<PathBuf>,
     /// Where resource limits could be set.
-    pub cgroup: Cgroup,
+    pub cgroups: Cgroups,
 }
 
 /// Which ids there are for containers.
@@ -69,20 +70,13 @@ pub struct StorePlace {
     pub free: Option<u64>,
 }
 
-/// The caller's cgroup (cgroups(7)).
+/// Where control groups could be made (cgroups(7)).
 #[derive(Debug, PartialEq, Eq)]
-pub enum Cgroup {
-    /// No cgroup v2 hierarchy is mounted, or the caller is in none.
-    NoVersion2,
-    /// The caller's group in the version 2 hierarchy.
-    Version2 {
-        /// Its folder.
-        folder: PathBuf,
-        /// Whether the caller may make groups below it and move processes there.
-        delegated: bool,
-        /// `cgroup.controllers`: what could be limited.
-        controllers: Vec<String>,
-    },
+pub struct Cgroups {
+    /// The caller's own and those above; or why there are none.
+    pub groups: Result<Vec<Group>, Refusal>,
+    /// The socket of the bus on which a service manager can be asked for one.
+    pub manager: Option<PathBuf>,
 }
 
 pub fn read(examination: &Examination<'_>) -> Facts {
@@ -91,6 +85,7 @@ pub fn read(examination: &Examination<'_>) -> Facts {
         let mut candidates = folders.map(|folder| folder.join(name));
         candidates.find(|path| may(path, Access::EXEC_OK) && path.is_file())
     };
+    let caller = Ids::new(examination.surroundings.clone()).caller().uid;
     let text = |path: &str| std::fs::read_to_string(path).ok();
     Facts {
         release: rustix::system::uname()
@@ -109,10 +104,10 @@ pub fn read(examination: &Examination<'_>) -> Facts {
             .map(drop),
         pasta: find("pasta"),
         slirp: find("slirp4netns"),
-        cgroup: cgroup(
-            &text("/proc/self/cgroup").unwrap_or_default(),
-            &text("/proc/self/mountinfo").unwrap_or_default(),
-        ),
+        cgroups: Cgroups {
+            groups: groups(None),
+            manager: Some(crate::group::bus(caller)).filter(|bus| bus.exists()),
+        },
     }
 }
 
@@ -150,72 +145,5 @@ fn store(root: &Path) -> StorePlace {
         writable: may(nearest, Access::WRITE_OK | Access::EXEC_OK),
         flags: vfs.as_ref().map(|v| v.f_flag),
         free: vfs.map(|v| v.f_bavail.saturating_mul(v.f_frsize)),
-    }
-}
-
-fn cgroup(own: &str, mountinfo: &str) -> Cgroup {
-    let Some(folder) = cgroup_folder(own, mountinfo) else {
-        return Cgroup::NoVersion2;
-    };
-    let controllers = std::fs::read_to_string(folder.join("cgroup.controllers"))
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect();
-    Cgroup::Version2 {
-        delegated: may(&folder, Access::WRITE_OK)
-            && may(&folder.join("cgroup.procs"), Access::WRITE_OK)
-            && may(&folder.join("cgroup.subtree_control"), Access::WRITE_OK),
-        folder,
-        controllers,
-    }
-}
-
-/// The folder of the version 2 group in `own` (`/proc/self/cgroup`), through the mount of it in `mountinfo`.
-fn cgroup_folder(own: &str, mountinfo: &str) -> Option<PathBuf> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    mountinfo.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        if right.split(' ').next() != Some("cgroup2") {
-            return None;
-        }
-        let mut fields = left.split(' ').skip(3);
-        let (root, mountpoint) = (fields.next()?, fields.next()?);
-        let below = Path::new(path).strip_prefix(root).ok()?;
-        Some(Path::new(mountpoint).join(below))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_own_cgroup_is_found_through_its_mount() {
-        let unified = "24 30 0:22 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
-        let hybrid = "33 32 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n\
-                      34 32 0:30 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
-        let inside = "24 30 0:22 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        let v1 = "34 32 0:30 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
-        for (own, mountinfo, expected) in [
-            (
-                "0::/user.slice/s\n",
-                unified,
-                Some("/sys/fs/cgroup/user.slice/s"),
-            ),
-            (
-                "4:pids:/x\n0::/y\n",
-                hybrid,
-                Some("/sys/fs/cgroup/unified/y"),
-            ),
-            ("0::/user.slice/s\n", inside, Some("/sys/fs/cgroup/s")),
-            ("0::/other\n", inside, None),
-            ("4:pids:/x\n", hybrid, None),
-            ("0::/\n", v1, None),
-            ("", "", None),
-        ] {
-            let found = cgroup_folder(own, mountinfo);
-            assert_eq!(found.as_deref(), expected.map(Path::new), "{own}");
-        }
     }
 }
