@@ -37,10 +37,8 @@ fn run(cx: &Context, flags: &[&str], script: &str) -> String {
 fn flags_that_cannot_be_honoured_are_refused_by_name(cx: &Context) {
     for (flags, word) in [
         (&["-d"][..], "--detach "),
-        (&["-m", "64m"], "--memory "),
-        (&["--memory=64m"], "--memory "),
-        (&["--cpus", "1.5"], "--cpus "),
-        (&["--pids-limit", "10"], "--pids-limit "),
+        (&["--memory-swappiness", "5"], "--memory-swappiness "),
+        (&["--cpu-rt-runtime", "5"], "--cpu-rt-runtime "),
         (&["-p", "8080:80"], "--publish "),
         (&["-P"], "--publish-all "),
         (&["--expose", "80"], "--expose "),
