@@ -1,9 +1,14 @@
 //! Copying bytes from one descriptor to another, a piece at a time, as poll(2) allows.
+//!
+//! A relay never waits by itself: the supervisor has signals to pass on and system calls to answer, and what it relays may
+//! wait for just that. So our own ends do not block; a descriptor of the caller's, whose flags others share, is written to
+//! in pieces that it takes at once.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
 use rustix::event::PollFlags;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 
 /// An end of a relay: the supervisor's own, closed with the relay, or one of the caller's standard descriptors.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ impl AsFd for End {
 }
 
 const SIZE: usize = 16 * 1024;
+/// What a pipe takes at once when poll(2) says that it can be written (`PIPE_BUF`, pipe(7)).
+const AT_ONCE: usize = 4096;
 
 /// One direction. Holds at most [`SIZE`] bytes; reads only when it has written what it holds.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub(crate) struct Relay {
     buffer: Vec<u8>,
     written: usize,
     filled: usize,
+    /// Most bytes for one write.
+    piece: usize,
 }
 
 /// Whether a relay goes on.
@@ -43,7 +52,20 @@ pub(crate) enum State {
 
 impl Relay {
     pub(crate) fn new(from: End, to: End) -> Self {
+        for end in [&from, &to] {
+            if let End::Ours(fd) = end
+                && let Ok(flags) = fcntl_getfl(fd)
+            {
+                let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
+            }
+        }
+        let file =
+            fstat(&to).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
         Self {
+            piece: match to {
+                End::Callers(_) if !file => AT_ONCE,
+                _ => SIZE,
+            },
             from,
             to,
             buffer: vec![0; SIZE],
@@ -72,7 +94,8 @@ impl Relay {
                 Err(_) => return State::Done,
             }
         }
-        match rustix::io::write(self.to.as_fd(), &self.buffer[self.written..self.filled]) {
+        let end = self.filled.min(self.written + self.piece);
+        match rustix::io::write(self.to.as_fd(), &self.buffer[self.written..end]) {
             Ok(count) => self.written += count,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => return State::Done,
