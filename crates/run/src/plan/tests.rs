@@ -382,6 +382,7 @@ fn emulated(
         init: false,
         default_filter: true,
         root_emulation,
+        cgroup: None,
         mountpoint: Path::new("/c/rootfs"),
     };
     plan(&launch, host)
