@@ -113,7 +113,19 @@ fn a_pull_killed_half_way_is_continued_by_the_next(cx: &Context) {
 
     // What nobody wants to go on with goes with a prune.
     kill_a_pull(cx, &reference);
+    let of_images = |field: &str| {
+        let format = format!("{{{{if eq .Type \"Images\"}}}}{{{{.{field}}}}}{{{{end}}}}");
+        let output = cx.run(["system", "df", "--format", &format]);
+        output.ok().trim().to_owned()
+    };
+    assert!(of_images("Size").ends_with("MB"), "{}", of_images("Size"));
+    assert!(
+        of_images("Reclaimable").contains("100%"),
+        "{}",
+        of_images("Reclaimable")
+    );
     cx.run(["image", "prune", "-f"]).ok();
+    assert_eq!(of_images("Size"), "0B");
     cx.assert_store_empty();
 
     let have = kill_a_pull(cx, &reference);

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Context, Output, saved, scenarios};
+use crate::support::{Context, DockerRegistry, Output, fixtures, saved, scenarios};
 
 scenarios!(
     a_load_that_fills_the_disk_leaves_nothing_and_succeeds_when_there_is_room,
     images_are_removed_from_a_full_disk,
     a_disk_without_inodes_is_told_from_a_full_one,
+    what_adds_content_to_a_full_disk_leaves_nothing_half,
 );
 
 /// Runs a shell script as root of a user namespace, in a tmpfs of 64 MiB with so many KiB free. What `step NAME COMMAND…`
@@ -166,4 +167,58 @@ fn a_disk_without_inodes_is_told_from_a_full_one(cx: &Context) {
     assert_eq!(steps["images"], (0, "\n".into()));
     let (code, text) = &steps["check"];
     assert!(*code == 0 && text.contains("no problems"), "{text}");
+}
+
+/// What is pulled, imported, committed or copied into a container either is there as a whole or not at all.
+fn what_adds_content_to_a_full_disk_leaves_nothing_half(cx: &Context) {
+    let Some(registry) = DockerRegistry::start(cx) else {
+        return;
+    };
+    let reference = registry.push(&fixtures().join("app"), "app");
+    // Incompressible, so that each layer of it takes as much.
+    let adding = format!(
+        "adding() {{
+            step pull$1 minidock pull -q {reference}
+            step commit$1 minidock commit big committed:1
+            step import$1 minidock import content.tar imported:1
+            step cp$1 minidock cp content.tar big:/copied
+         }}"
+    );
+    let script = format!(
+        "{adding}
+         step load minidock load -q --keep-free 0 -i {tarball}
+         step run minidock run --name big busybox sh -c 'head -c 3000000 /dev/urandom >/big'
+         head -c 3000000 /dev/urandom >content; tar cf content.tar content; rm content
+         minidock images -q --no-trunc | sort >before
+         dd if=/dev/zero of=rest bs=4k 2>/dev/null; truncate -s -600k rest
+         adding 1
+         step images sh -c 'minidock images -q --no-trunc | sort | diff before - && echo same'
+         step inside minidock run --rm --volumes-from big busybox true
+         rm rest fill
+         step check minidock system check
+         step partial sh -c 'find store/tmp -type f | wc -l'
+         adding 2
+         step committed minidock run --rm committed:1 stat -c %s /big
+         step imported minidock run --rm imported:1 /none
+         step whole sh -c 'minidock cp big:/copied - | tar xOf - | cmp - content.tar && echo whole'",
+        tarball = saved().display()
+    );
+    let steps = on_disk(cx, 30 << 10, &script);
+    assert_eq!(steps["load"].0, 0, "{:?}", steps["load"]);
+    assert_eq!(steps["run"].0, 0, "{:?}", steps["run"]);
+    for adds in ["pull", "commit", "import", "cp"] {
+        let (code, text) = &steps[&format!("{adds}1")];
+        assert_eq!(*code, 1, "{adds}: {text}");
+        let full = text.contains("No space left on device") || text.contains("not enough space");
+        assert!(full && text.contains("\nhint: "), "{adds}: {text}");
+        let (code, text) = &steps[&format!("{adds}2")];
+        assert_eq!(*code, 0, "{adds}: {text}");
+    }
+    assert_eq!(steps["images"], (0, "same\n".into()));
+    let (code, text) = &steps["check"];
+    assert!(*code == 0 && text.contains("no problems"), "{text}");
+    assert_eq!(steps["committed"], (0, "3000000\n".into()));
+    // It has no such program, but it is an image.
+    assert_eq!(steps["imported"].0, 127, "{:?}", steps["imported"]);
+    assert_eq!(steps["whole"], (0, "whole\n".into()));
 }

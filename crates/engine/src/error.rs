@@ -278,6 +278,14 @@ impl Error {
             Self::Load(e) => e.hint(),
             Self::Run(e) => e.hint(),
             Self::ContainerFiles { source, .. } => source.hint(),
+            Self::Copy(crate::CopyError::File { source, .. })
+                if matches!(
+                    source.kind(),
+                    std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                Some("free some space where that is (in a container: `minidock rmi`, `minidock rm`); what was copied until then stays".to_owned())
+            }
             Self::Copy(crate::CopyError::NeedsRunning(name)) => Some(format!(
                 "copy while it runs, or take its files from `minidock export {name}`"
             )),

@@ -11,6 +11,7 @@ use minidock_oci::{Digest, ImageManifest, MAX_MANIFEST_SIZE};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use crate::fs::{Durability, list, replace_json};
+use crate::partial::PARTIAL;
 use crate::{Container, ImageRecord, Store, StoreError, Volume, flat};
 
 /// Folders deeper than this are not measured: each level keeps a descriptor open.
@@ -44,7 +45,7 @@ impl Parts {
 }
 
 impl Store {
-    /// Everything below `blobs/`, `layers/` and `flat/`, by its path in the store. Of flat images only what is not the
+    /// Everything below `blobs/`, `layers/`, `partial/` and `flat/`, by its path in the store. Of flat images only what is not the
     /// layers' as well.
     ///
     /// # Errors
@@ -63,6 +64,18 @@ impl Store {
                 let size = self.layer_disk_size(&self.path(&name));
                 parts.insert(name, size);
             }
+        }
+        // Nothing refers to what came of layers whose transfer ended early.
+        let partial = self.path(PARTIAL);
+        let names = if partial.exists() {
+            list(&partial)?
+        } else {
+            Vec::new()
+        };
+        for name in names {
+            let name = format!("{PARTIAL}/{}", name.to_string_lossy());
+            let meta = std::fs::symlink_metadata(self.path(&name));
+            parts.insert(name, meta.map_or(0, |m| m.blocks() * BLOCK));
         }
         for name in self.flat_names()? {
             let name = format!("{}/{name}", flat::FLAT);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use minidock_layer::write::TarWriter;
 use minidock_run::LiveRoot;
 use minidock_store::{Driver, IdMap, MountKind, Stopped, StoreError};
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, openat};
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags, Stat, openat};
 use rustix::io::Errno;
 
 use crate::view::View;
@@ -391,6 +391,10 @@ impl Engine {
         let root = match view.state.driver {
             Driver::Overlay => {
                 let work = folder.join("work");
+                // The kernel would say "Invalid argument".
+                rustix::fs::access(&work, Access::WRITE_OK).map_err(|e| {
+                    StoreError::io("put the container's files together in", &work)(e.into())
+                })?;
                 minidock_run::mount_rootfs(&lower, &written, &work, &mountpoint)?
             }
             Driver::Flat => minidock_run::open_rootfs(&written)?,
