@@ -11,7 +11,8 @@ scenarios!(
 );
 
 fn run(cx: &Context, options: &[&str], script: &str) -> String {
-    let mut args = vec!["run", "--rm"];
+    // Root emulation has a filter of its own.
+    let mut args = vec!["run", "--rm", "--root-emulation", "off"];
     args.extend(options);
     args.extend(["busybox", "sh", "-c", script]);
     cx.run(args).silent_ok().to_owned()
@@ -116,7 +117,11 @@ fn unconfined_and_privileged_have_no_filter(cx: &Context) {
         run(cx, &["--security-opt", "seccomp=unconfined"], MODE),
         none
     );
-    let output = cx.run(["run", "--rm", "--privileged", "busybox", "sh", "-c", MODE]);
+    let off = ["run", "--rm", "--root-emulation", "off"];
+    let output = cx.run(
+        off.iter()
+            .chain(&["--privileged", "busybox", "sh", "-c", MODE]),
+    );
     assert_eq!(output.stdout, none, "{output}");
 }
 

@@ -1,8 +1,11 @@
 //! `-t`: what only happens on a real terminal.
 
-use rustix::process::Signal;
+use std::time::Instant;
 
-use crate::support::{Context, Terminal, scenarios};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::support::{Context, PATIENCE, Terminal, scenarios};
 
 scenarios!(
     a_shell_has_a_terminal_of_its_own,
@@ -13,6 +16,9 @@ scenarios!(
     end_of_file_ends_the_shell,
     output_alone_can_have_a_terminal,
     a_signal_to_minidock_gives_the_terminal_back,
+    the_terminal_comes_back_after_kill_9,
+    a_terminal_that_others_have_taken_over_is_left_to_them,
+    a_container_that_was_stopped_takes_the_terminal_anew,
     standard_input_must_be_a_terminal_for_both_flags,
 );
 
@@ -129,10 +135,7 @@ fn the_exit_code_comes_back_and_the_terminal_with_it(cx: &Context) {
     terminal.expect("line");
     let device = terminal.keep_device();
     assert_eq!(terminal.wait().code, Some(42));
-    assert_eq!(
-        format!("{:?}", rustix::termios::tcgetattr(&device).unwrap()),
-        settings
-    );
+    assert_eq!(format!("{:?}", tcgetattr(&device).unwrap()), settings);
 }
 
 fn end_of_file_ends_the_shell(cx: &Context) {
@@ -171,10 +174,95 @@ fn a_signal_to_minidock_gives_the_terminal_back(cx: &Context) {
     let device = terminal.keep_device();
     terminal.running().signal(Signal::TERM);
     assert_eq!(terminal.wait().code, Some(5));
-    let modes = rustix::termios::tcgetattr(&device).unwrap().local_modes;
-    assert!(
-        modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO)
-    );
+    let modes = tcgetattr(&device).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO));
+}
+
+/// Waits until a terminal's settings are as wanted.
+fn until(device: &std::fs::File, what: &str, wanted: impl Fn(&Termios) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !wanted(&tcgetattr(device).unwrap()) {
+        assert!(Instant::now() < deadline, "the terminal is never {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn is_raw(settings: &Termios) -> bool {
+    !settings
+        .local_modes
+        .intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+}
+
+fn the_terminal_comes_back_after_kill_9(cx: &Context) {
+    cx.load_busybox();
+    let script = "echo started; sleep 1000; true";
+    let args = ["run", "--rm", "-it", "busybox", "sh", "-c", script];
+    // The container's first process, and minidock itself.
+    let mut terminal = Terminal::start(cx, args);
+    terminal.expect("started\r\n");
+    let device = terminal.keep_device();
+    until(&device, "raw", is_raw);
+    let minidock = terminal.running().pid().as_raw_nonzero();
+    let children = std::fs::read_to_string(format!("/proc/{minidock}/task/{minidock}/children"));
+    // The guard is the younger one.
+    let children = children.unwrap();
+    let first = children.split_ascii_whitespace().next().unwrap();
+    let first = Pid::from_raw(first.parse().unwrap()).unwrap();
+    kill_process(first, Signal::KILL).unwrap();
+    assert_eq!(terminal.wait().code, Some(137));
+    let settings = |device| format!("{:?}", tcgetattr(device).unwrap());
+    let mut terminal = Terminal::start(cx, args);
+    let before = format!("{:?}", terminal.settings);
+    terminal.expect("started\r\n");
+    let device = terminal.keep_device();
+    until(&device, "raw", is_raw);
+    assert_eq!(terminal.kill().code, None);
+    until(&device, "put back", |now| !is_raw(now));
+    assert_eq!(settings(&device), before);
+}
+
+fn a_terminal_that_others_have_taken_over_is_left_to_them(cx: &Context) {
+    cx.load_busybox();
+    let script = "echo started; sleep 1000; true";
+    let args = ["run", "--rm", "-it", "busybox", "sh", "-c", script];
+    let mut terminal = Terminal::start(cx, args);
+    terminal.expect("started\r\n");
+    let device = terminal.keep_device();
+    until(&device, "raw", is_raw);
+    // As a shell does that reads a line by itself.
+    let mut theirs = terminal.settings.clone();
+    theirs.local_modes.remove(LocalModes::ICANON);
+    tcsetattr(&device, OptionalActions::Now, &theirs).unwrap();
+    let minidock = terminal.running().pid().as_raw_nonzero();
+    let list = format!("/proc/{minidock}/task/{minidock}/children");
+    let children = std::fs::read_to_string(list).unwrap();
+    assert_eq!(terminal.kill().code, None);
+    // Until the guard, which is one of them, has seen that the terminal is not its own any more.
+    for child in children.split_ascii_whitespace() {
+        let deadline = Instant::now() + PATIENCE;
+        while std::fs::exists(format!("/proc/{child}")).unwrap() {
+            assert!(Instant::now() < deadline, "process {child} lives on");
+            std::thread::yield_now();
+        }
+    }
+    let now = format!("{:?}", tcgetattr(&device).unwrap());
+    assert_eq!(now, format!("{theirs:?}"));
+}
+
+fn a_container_that_was_stopped_takes_the_terminal_anew(cx: &Context) {
+    let mut terminal = shell(cx);
+    let device = terminal.keep_device();
+    until(&device, "raw", is_raw);
+    terminal.running().signal(Signal::STOP);
+    // The shell that it was started from, which takes its terminal back, and whose user then makes the window larger.
+    tcsetattr(&device, OptionalActions::Now, &terminal.settings).unwrap();
+    terminal.resize(40, 100);
+    terminal.running().signal(Signal::CONT);
+    until(&device, "raw again", is_raw);
+    terminal.send("stty size\r");
+    terminal.expect("40 100\r\n<0>");
+    terminal.send("exit\r");
+    assert_eq!(terminal.wait().code, Some(0));
 }
 
 fn standard_input_must_be_a_terminal_for_both_flags(cx: &Context) {

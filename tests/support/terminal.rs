@@ -32,6 +32,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `minidock ARGS` on a new terminal of 24 rows and 80 columns.
     pub fn start<const N: usize>(cx: &Context, args: [&str; N]) -> Self {
+        Self::start_args(cx, &args)
+    }
+
+    /// The same, for arguments of any number.
+    pub fn start_args<S: AsRef<std::ffi::OsStr>>(cx: &Context, args: &[S]) -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -143,6 +148,18 @@ impl Terminal {
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let output = self.running.take().unwrap().wait();
+        self.end(output)
+    }
+
+    /// Kills the program outright, and waits until nothing of it is left on the terminal.
+    #[track_caller]
+    pub fn kill(mut self) -> Output {
+        let output = self.running.take().unwrap().kill();
+        self.end(output)
+    }
+
+    #[track_caller]
+    fn end(mut self, output: Output) -> Output {
         self.finish();
         Output {
             stdout: self.transcript,

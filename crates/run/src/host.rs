@@ -21,6 +21,8 @@ pub struct Host {
     pub seccomp: bool,
     /// Each process has a limit that means nothing and can hold a number of ours (see `emulation`).
     pub spare_limit: bool,
+    /// The version of Landlock that the kernel has; 0 for none.
+    pub landlock: u32,
     /// `/` is not the initial ramfs, which `pivot_root(2)` cannot leave.
     pub pivot_root: bool,
 }
@@ -53,6 +55,7 @@ impl Host {
             may_map_any_id: held.contains(needed),
             seccomp: minidock_sys::seccomp::is_available(),
             spare_limit: crate::emulation::has_room(),
+            landlock: minidock_sys::landlock::version(),
             pivot_root: !may_be_initial_ramfs(&root) || !root_is_rootfs()?,
         })
     }

@@ -150,6 +150,12 @@ pub(crate) fn fell_back_note(plan: &Plan, step: usize, fail: Fail) -> Option<Str
             let why = emulation_meaning(fail.errno).map_or(errno.to_string(), str::to_owned);
             return Some(format!("root is not emulated: {why}"));
         }
+        Step::NewKeyring => {
+            return Some(format!(
+                "the container shares your session keyring, for another one is refused ({errno}): the limits are in \
+                 /proc/sys/kernel/keys"
+            ));
+        }
         _ => return None,
     };
     match fs.fs_type.to_bytes() {
@@ -226,6 +232,8 @@ fn part(step: &Step, fail: Fail) -> Option<String> {
         (_, Phase::Make) => Some("make the place, which the image lacks".to_owned()),
         (_, Phase::Attach) => Some("put the mount in its place".to_owned()),
         (_, Phase::Attributes) => Some("set the mount's flags".to_owned()),
+        (_, Phase::Verify) => Some("see that it is in its place".to_owned()),
+        (Step::Mask(_), Phase::Source) => Some("provide /dev/null".to_owned()),
         _ => None,
     }
 }
@@ -235,6 +243,10 @@ fn meaning(step: &Step, fail: Fail) -> Option<&'static str> {
     match (fail.phase, fail.errno) {
         (Phase::Find, Errno::LOOP) => {
             Some("the image has a symbolic link there, through which nothing is mounted")
+        }
+        (Phase::Verify, _) => Some("something else is there now than what was put there"),
+        (Phase::Source, Errno::NODEV) => {
+            Some("what the host has there is not the device of that name")
         }
         (Phase::Find, Errno::XDEV) => {
             Some("a symbolic link of the image's leads into /proc or /sys")
@@ -305,6 +317,12 @@ fn hint(step: &Step, fail: Fail, host: &Host, settings: Settings) -> Option<Stri
         Step::JoinGroup(_) if refused || fail.errno == Errno::NOENT => {
             "processes can be moved only within a part of the tree that is yours: start it in a scope of your own, as \
              `systemd-run --user --scope -p Delegate=yes minidock run …`"
+        }
+        Step::AppArmor(profile) if fail.errno == Errno::NOENT => {
+            return Some(format!(
+                "no profile of that name is loaded; as root: apparmor_parser -r FILE, where FILE has `profile {}`",
+                String::from_utf8_lossy(profile.to_bytes())
+            ));
         }
         Step::OomScoreAdj(_) if refused => {
             "the value can only be raised by those who are not root on the host"

@@ -31,6 +31,8 @@ pub(crate) enum Phase {
     Attach,
     /// Setting the mount's flags.
     Attributes,
+    /// Looking whether the mount is where it was put.
+    Verify,
     /// One lower layer of the overlay; the index counts from the uppermost.
     Layer,
     /// The overlay's upper layer.
@@ -46,13 +48,14 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Act,
         Self::Source,
         Self::Find,
         Self::Make,
         Self::Attach,
         Self::Attributes,
+        Self::Verify,
         Self::Layer,
         Self::Upper,
         Self::Work,

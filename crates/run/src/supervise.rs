@@ -2,14 +2,15 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use minidock_sys::{Errno, signal};
-use rustix::event::{PollFd, PollFlags, poll};
+use minidock_sys::{Errno, memory, signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr, tcsetwinsize};
+use rustix::termios::{isatty, tcsetwinsize};
 
 use crate::emulation::Supervisor;
 use crate::relay::{End, Relay, State};
 use crate::stdio::{self, Outside};
+use crate::terminal::RawTerminal;
 use crate::{Error, Exit};
 
 /// Everything the loop needs.
@@ -29,26 +30,6 @@ pub(crate) struct Watch<'a> {
     pub emulation: Option<Supervisor>,
 }
 
-/// The caller's terminal in raw mode: every key goes to the container's terminal, which gives keys their meaning.
-struct RawTerminal(Termios);
-
-impl RawTerminal {
-    fn enter() -> Option<Self> {
-        let stdin = rustix::stdio::stdin();
-        let before = tcgetattr(stdin).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(stdin, OptionalActions::Drain, &raw).ok()?;
-        Some(Self(before))
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.0);
-    }
-}
-
 /// Which way a relay goes; those that bring output are drained after the container's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -58,16 +39,26 @@ enum Direction {
 
 pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
     let raw = (watch.terminal.is_some() && watch.interactive && isatty(rustix::stdio::stdin()))
-        .then(RawTerminal::enter);
+        .then(RawTerminal::enter)
+        .flatten();
     let mut relays = relays(&mut watch)?;
     let mut ended_by: Option<i32> = None;
+    let mut patience = Some(SOON);
     loop {
-        let ready = wait(&watch, &relays)?;
+        let ready = wait(&watch, &relays, patience)?;
+        if patience.take_if(|_| ready.nothing).is_some() {
+            memory::let_go_of_program();
+            memory::let_go_of_unused_stack();
+        }
         while let Some(number) = watch
             .signals
             .next()
             .map_err(Error::supervise("read a signal"))?
         {
+            if let (SIGCONT, Some(raw)) = (number, &raw) {
+                raw.take();
+                fit_window(&watch);
+            }
             if pass_on(&watch, number) == Passed::Killed {
                 ended_by.get_or_insert(number);
             }
@@ -151,13 +142,26 @@ enum Call {
     NoneLeft,
 }
 
+/// A container that runs longer than this will run for a while, so that it is worth the trouble to become small.
+const SOON: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
+
 struct Ready {
+    /// Time was up.
+    nothing: bool,
     ended: bool,
     call: Call,
     relays: Vec<bool>,
 }
 
-fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error> {
+/// Waits until something is to be done, or until `patience` is over.
+fn wait(
+    watch: &Watch<'_>,
+    relays: &[(Direction, Relay)],
+    patience: Option<Timespec>,
+) -> Result<Ready, Error> {
     let mut fds = Vec::with_capacity(relays.len() + 3);
     fds.push(PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN));
     fds.push(PollFd::new(watch.signals, PollFlags::IN));
@@ -168,12 +172,14 @@ fn wait(watch: &Watch<'_>, relays: &[(Direction, Relay)]) -> Result<Ready, Error
         let (fd, interest) = relay.interest();
         PollFd::from_borrowed_fd(fd, interest)
     }));
-    match poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => {}
+    let count = match poll(&mut fds, patience.as_ref()) {
+        Ok(count) => Some(count),
+        Err(Errno::INTR) => None,
         Err(errno) => return Err(Error::supervise("wait for the container")(errno)),
-    }
+    };
     let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
     Ok(Ready {
+        nothing: count == Some(0),
         ended: ready(&fds[0]),
         call: match calls.map(|_| fds[2].revents()) {
             Some(events) if events.contains(PollFlags::IN) => Call::Waits,
@@ -222,6 +228,7 @@ const SIGQUIT: i32 = 3;
 const SIGPIPE: i32 = 13;
 const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
+const SIGCONT: i32 = 18;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
@@ -234,13 +241,16 @@ enum Passed {
     Killed,
 }
 
+/// Gives the container's terminal the size of the caller's.
+fn fit_window(watch: &Watch<'_>) {
+    if let (Some(terminal), Some(size)) = (&watch.terminal, stdio::window()) {
+        let _ = tcsetwinsize(terminal, size);
+    }
+}
+
 fn pass_on(watch: &Watch<'_>, number: i32) -> Passed {
     match number {
-        SIGWINCH => {
-            if let (Some(terminal), Some(size)) = (&watch.terminal, stdio::window()) {
-                let _ = tcsetwinsize(terminal, size);
-            }
-        }
+        SIGWINCH => fit_window(watch),
         // About the supervisor's own children and descriptors.
         SIGCHLD | SIGPIPE | SIGURG => {}
         number if ENDING.contains(&number) && !watch.init && discarded(watch.pid, number) => {

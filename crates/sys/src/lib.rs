@@ -10,17 +10,23 @@
 //! | [`clone`] | clone(2) with namespaces and a pidfd |
 //! | [`exec`] | execve(2) |
 //! | [`signal`] | rt_sigprocmask, rt_sigaction, signalfd4 |
+//! | [`keys`] | keyctl(2) |
+//! | [`landlock`] | landlock_create_ruleset(2) and its sisters |
+//! | [`memory`] | madvise(2) |
 //! | [`mount`] | mount_setattr(2) |
 //! | [`net`] | bringing up `lo` |
 //! | [`notify`] | seccomp_unotify(2), process_vm_readv(2), prlimit(2) |
 //! | [`fd`] | close_range(2), dup onto 0 to 2 |
-//! | [`process`] | _exit, kernel facts about the caller |
+//! | [`process`] | _exit, personality(2), kernel facts about the caller |
 //! | [`seccomp`] | seccomp(2) |
 //! | [`userns`] | unshare(2) and setns(2) of user namespaces |
 
 pub mod clone;
 pub mod exec;
 pub mod fd;
+pub mod keys;
+pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod notify;

@@ -14,6 +14,34 @@ pub fn exit_now(status: u8) -> ! {
     unsafe { libc::_exit(status.into()) }
 }
 
+/// Sets how the kernel behaves towards this process and what it becomes (personality(2)): 0 is the kernel's own way, 8
+/// (`PER_LINUX32`) makes uname(2) speak of the 32-bit machine.
+///
+/// # Errors
+/// What a filter of system calls says.
+pub fn set_personality(persona: u32) -> Result<()> {
+    // SAFETY: no memory is passed. What an exec of this process will look like concerns no memory that exists.
+    check(unsafe { libc::personality(libc::c_ulong::from(persona)) }.into()).map(drop)
+}
+
+/// Fills `bytes` at random (getrandom(2)), from a source that is good enough for secrets.
+///
+/// # Errors
+/// What a filter of system calls says.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the kernel writes at most as many bytes as the slice has.
+        let count = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match check(count as libc::c_long) {
+            Ok(count) => filled += usize::try_from(count).unwrap_or(0),
+            Err(crate::Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Which of two processes this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fork {

@@ -46,6 +46,14 @@ impl SignalSet {
         self
     }
 
+    /// This set less `signal`. A number that is no signal changes nothing.
+    #[must_use]
+    pub fn without(mut self, signal: i32) -> Self {
+        // SAFETY: the set is initialised; sigdelset rejects numbers that are no signal.
+        unsafe { libc::sigdelset(&raw mut self.0, signal) };
+        self
+    }
+
     /// Whether `signal` is in this set.
     pub fn contains(&self, signal: i32) -> bool {
         // SAFETY: the set is initialised; sigismember rejects numbers that are no signal.

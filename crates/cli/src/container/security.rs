@@ -24,6 +24,7 @@ pub fn security(flags: &ContainerFlags) -> Result<Security, Failure> {
             Opt::NoNewPrivileges(wanted) => security.no_new_privileges = Some(wanted),
             Opt::SystemPathsUnconfined => security.system_paths_unconfined = true,
             Opt::Seccomp(wanted) => security.seccomp = wanted,
+            Opt::AppArmor(profile) => security.apparmor = Some(profile),
             Opt::AsItIs => {}
         }
     }
@@ -35,6 +36,7 @@ enum Opt {
     NoNewPrivileges(bool),
     SystemPathsUnconfined,
     Seccomp(Seccomp),
+    AppArmor(String),
     /// What it asks for is so anyway.
     AsItIs,
 }
@@ -86,10 +88,8 @@ impl Opt {
             ("apparmor", Some(profile)) if !host.apparmor || profile == "unconfined" => {
                 Ok(Self::AsItIs)
             }
-            ("apparmor", Some(_)) => wrong_with(
-                "AppArmor profiles are not supported yet",
-                "leave it out, or say apparmor=unconfined",
-            ),
+            ("apparmor", Some("")) => wrong("it names no AppArmor profile"),
+            ("apparmor", Some(profile)) => Ok(Self::AppArmor(profile.to_owned())),
             ("label", Some(label)) if !host.selinux || label == "disable" => Ok(Self::AsItIs),
             ("label", Some(_)) => wrong_with(
                 "SELinux labels are not supported",
@@ -131,6 +131,7 @@ mod tests {
             ("seccomp=unconfined", Opt::Seccomp(Seccomp::Unconfined)),
             ("seccomp=builtin", Opt::Seccomp(Seccomp::Default)),
             ("apparmor=unconfined", Opt::AsItIs),
+            ("apparmor=mine", Opt::AppArmor("mine".to_owned())),
             ("label=disable", Opt::AsItIs),
         ] {
             assert_eq!(Opt::parse(text, &hardened), Ok(expected), "{text}");
@@ -142,6 +143,8 @@ mod tests {
             "label:user:x",
         ] {
             assert_eq!(Opt::parse(text, &plain), Ok(Opt::AsItIs), "{text}");
+        }
+        for text in ["label=type:x", "label:user:x", "apparmor="] {
             assert!(Opt::parse(text, &hardened).is_err(), "{text}");
         }
         for bad in [

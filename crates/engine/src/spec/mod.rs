@@ -106,6 +106,10 @@ pub fn build(
         Some(adjustment) => process.oom_score_adj(adjustment),
         None => process,
     };
+    let process = match &wishes.security.apparmor {
+        Some(profile) => process.apparmor_profile(profile.clone()),
+        None => process,
+    };
     let linux = LinuxBuilder::default()
         .namespaces(namespaces::namespaces(wishes)?)
         .uid_mappings(id_mappings(facts.uid_map)?)

@@ -95,6 +95,8 @@ pub struct Security {
     pub system_paths_unconfined: bool,
     /// Which system calls it can make.
     pub seccomp: Seccomp,
+    /// The AppArmor profile that it runs under, where the host has AppArmor; that of its minidock where nothing is said.
+    pub apparmor: Option<String>,
 }
 
 /// Which system calls a container can make.

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mknodat, openat2, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mknodat, openat2, symlinkat};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -46,6 +46,10 @@ pub(super) fn fill(root: BorrowedFd<'_>) -> Result<(), Fail> {
         .during_number(Phase::Make, number)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let node = open_tree(CWD, source, flags).during_number(Phase::Source, number)?;
+        let kind = fstat(&node).during_number(Phase::Source, number)?.st_mode;
+        if FileType::from_raw_mode(kind) != FileType::CharacterDevice {
+            return Err(Errno::NODEV).during_number(Phase::Source, number);
+        }
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&node, c"", &dev, name, flags).during_number(Phase::Attach, number)?;
     }

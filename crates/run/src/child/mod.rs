@@ -11,6 +11,7 @@ mod place;
 mod reaper;
 pub(crate) mod rootfs;
 mod text;
+mod walls;
 
 pub(crate) use dev::DEVICES;
 pub(crate) use identity::become_root;
@@ -67,6 +68,8 @@ struct Found {
     empty: Option<OwnedFd>,
     /// The first mask of a folder, which the others are clones of.
     mask: Option<OwnedFd>,
+    /// The first mask of a file, likewise.
+    null: Option<OwnedFd>,
     working_directory: Option<OwnedFd>,
     /// Copies of the host's mounts go on following them, unless they are made private one by one.
     follows_host: bool,
@@ -170,6 +173,12 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
             Some(folder) => rustix::process::fchdir(folder).during(Phase::Act),
             None => Ok(()),
         },
+        Step::NewKeyring => return walls::new_keyring(),
+        Step::Personality(persona) => {
+            minidock_sys::process::set_personality(*persona).during(Phase::Act)
+        }
+        Step::AppArmor(profile) => walls::apply_apparmor(profile),
+        Step::OwnFilesOnly(version) => walls::own_files_only(*version, &birth.stdio),
         Step::Umask(mask) => {
             rustix::process::umask(Mode::from_raw_mode(*mask & 0o777));
             Ok(())

@@ -8,7 +8,9 @@ use minidock_sys::Errno;
 use minidock_sys::mount::{
     ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Attributes, mount_setattr,
 };
-use rustix::fs::{CWD, FileType, StatVfsMountFlags, fstat, fstatvfs};
+use rustix::fs::{
+    AtFlags, CWD, FileType, StatVfsMountFlags, StatxFlags, fstat, fstatvfs, major, minor, statx,
+};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
     mount_remount, move_mount, open_tree,
@@ -149,12 +151,19 @@ pub(super) fn mask(found: &mut Found, path: &CStr) -> Result<(), Fail> {
         return Ok(());
     };
     if !is_folder(target.as_fd()).during(Phase::Find)? {
-        let null = clone_tree(c"/dev/null", false).during(Phase::Source)?;
-        return attach(&null, target.as_fd()).during(Phase::Attach);
+        let null = match &found.null {
+            Some(null) => clone_at(null.as_fd(), false).during(Phase::Source)?,
+            None => null_device().during(Phase::Source)?,
+        };
+        attach(&null, target.as_fd()).during(Phase::Attach)?;
+        verify(found.root()?, path, null.as_fd())?;
+        found.null.get_or_insert(null);
+        return Ok(());
     }
     if let Some(mask) = &found.mask {
         let copy = clone_at(mask.as_fd(), false).during(Phase::Source)?;
-        return attach(&copy, target.as_fd()).during(Phase::Attach);
+        attach(&copy, target.as_fd()).during(Phase::Attach)?;
+        return verify(found.root()?, path, copy.as_fd());
     }
     let empty = found
         .empty
@@ -168,8 +177,42 @@ pub(super) fn mask(found: &mut Found, path: &CStr) -> Result<(), Fail> {
         ..Attributes::default()
     };
     set_attributes(mask.as_fd(), false, attributes).during(Phase::Attributes)?;
+    verify(found.root()?, path, mask.as_fd())?;
     found.mask = Some(mask);
     Ok(())
+}
+
+/// A detached copy of the host's null device, if that is what the host has there: in a container of somebody's, or after an
+/// accident of an administrator's, it may be a file that can be read and written.
+fn null_device() -> Result<OwnedFd, Errno> {
+    const NULL: (u32, u32) = (1, 3);
+    let tree = clone_tree(c"/dev/null", false)?;
+    let stat = fstat(&tree)?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if is_device && (major(stat.st_rdev), minor(stat.st_rdev)) == NULL {
+        Ok(tree)
+    } else {
+        Err(Errno::NODEV)
+    }
+}
+
+/// Whether the path inside leads to the mount that was just put there. It was found by descriptor, so nothing of the image's
+/// can have led the mount astray; but where others can write to a folder on the way (a volume), they could have
+/// moved the place away meanwhile and put another one there, which nothing would protect.
+fn verify(root: BorrowedFd<'_>, path: &CStr, mount: BorrowedFd<'_>) -> Result<(), Fail> {
+    let id = |folder: BorrowedFd<'_>, path: &CStr, how: AtFlags| {
+        let found = statx(folder, path, how, StatxFlags::MNT_ID)?;
+        let known = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        Ok::<_, Errno>(known.then_some(found.stx_mnt_id))
+    };
+    let here = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = id(root, path, here).during(Phase::Verify)?;
+    let wanted = id(mount, c"", AtFlags::EMPTY_PATH).during(Phase::Verify)?;
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(Fail::new(Phase::Verify, Errno::STALE))
+    }
 }
 
 /// Writes into a file of the container's own proc, and into nothing that an image put in its way.
@@ -193,7 +236,8 @@ pub(super) fn make_path_read_only(root: BorrowedFd<'_>, path: &CStr) -> Result<(
         set: ATTR_RDONLY,
         ..Attributes::default()
     };
-    set_attributes(tree.as_fd(), true, attributes).during(Phase::Attributes)
+    set_attributes(tree.as_fd(), true, attributes).during(Phase::Attributes)?;
+    verify(root, path, tree.as_fd())
 }
 
 pub(super) fn make_root_read_only(root: BorrowedFd<'_>) -> Result<(), Fail> {

@@ -65,13 +65,42 @@ pub(super) fn open_or_make(
     make: Make,
 ) -> Result<OwnedFd, Fail> {
     match open(root, path) {
-        Err(Errno::NOENT) => {}
+        Err(Errno::NOENT) => {
+            if let Some(made) = make_in_folder(root, path, make)? {
+                return Ok(made);
+            }
+        }
         Err(Errno::LOOP) if follow => {}
         result => return result.during(Phase::Find),
     }
     Walk::start(path)
         .during(Phase::Find)?
         .run(root, follow, make)
+}
+
+/// The usual case, in few calls: nothing is missing but the last component, and no link is on the way.
+fn make_in_folder(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Result<Option<OwnedFd>, Fail> {
+    let bytes = path.to_bytes();
+    let (folder, name) = match bytes.iter().rposition(|&byte| byte == b'/') {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (&b"."[..], bytes),
+    };
+    if matches!(name, b"" | b"." | b"..") {
+        return Ok(None);
+    }
+    let mut text = Text::new();
+    text.push(folder).during(Phase::Find)?;
+    let Ok(folder) = open(root, text.as_c_str().during(Phase::Find)?) else {
+        return Ok(None);
+    };
+    let mut text = Text::new();
+    text.push(name).during(Phase::Find)?;
+    match create(folder.as_fd(), &text, make) {
+        Ok(()) => open(root, path).map(Some).during(Phase::Find),
+        // A link to nothing, for one.
+        Err(Errno::EXIST) => Ok(None),
+        Err(errno) => Err(Fail::new(Phase::Make, errno)),
+    }
 }
 
 /// One component after the other, so that missing ones can be made and links be judged.

@@ -152,6 +152,16 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         process::working_directory(process)?,
         user.owner,
     );
+    if let Some(profile) = process
+        .apparmor_profile()
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    {
+        steps.push(Step::AppArmor(c_string(
+            "process.apparmorProfile",
+            profile.as_bytes(),
+        )?));
+    }
     steps.push(if host.pivot_root {
         Step::PivotRoot
     } else {
@@ -159,9 +169,15 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     });
     push_names(&mut steps, spec, namespaces)?;
     let host_user = maps.host_uid(user.owner.uid.as_raw()).unwrap_or(host.uid);
-    let filter = filter(launch, process, linux, host, &mut notes)?;
+    let docker = launch.default_filter && linux.seccomp().is_none() && host.seccomp;
     let (emulate, emulation) = emulated.unzip();
-    process::push_process(&mut steps, process, user, launch.init, filter, emulate)?;
+    let walls = process::Walls {
+        filter: filter(launch, process, linux, host, &mut notes)?,
+        emulate,
+        personality: process::personality(linux)?,
+        landlock: process::landlock(process, docker, host.landlock),
+    };
+    process::push_process(&mut steps, process, user, launch.init, walls)?;
 
     Ok(Plan {
         namespaces,

@@ -3,7 +3,9 @@
 use std::ffi::CString;
 
 use minidock_sys::exec::CStringArray;
-use oci_spec::runtime::{LinuxCapabilities, PosixRlimitType, Process};
+use oci_spec::runtime::{
+    Linux, LinuxCapabilities, LinuxPersonalityDomain, PosixRlimitType, Process,
+};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::CapabilitySet;
 
@@ -160,16 +162,64 @@ pub(super) fn working_directory(process: &Process) -> Result<CString, PlanError>
     relative("process.cwd", process.cwd())
 }
 
+/// What stands around the process besides its namespaces.
+#[derive(Debug)]
+pub(super) struct Walls {
+    pub filter: Option<Filter>,
+    /// Has calls answered by the supervisor.
+    pub emulate: Option<Step>,
+    pub personality: u32,
+    /// Which version of Landlock is to keep it to its own files.
+    pub landlock: Option<u32>,
+}
+
+/// The first version of Landlock that does not refuse every move between folders.
+const LANDLOCK: u32 = 2;
+
+/// Whether Landlock is to stand around a process: where Docker's filter does, which refuses already all that a Landlock domain
+/// would refuse besides (mounts, in the main), so that no program notices. Who may mount, or has a filter of his own choice,
+/// may mean to start containers inside.
+pub(super) fn landlock(process: &Process, docker: bool, version: u32) -> Option<u32> {
+    let confined = docker && process.no_new_privileges().unwrap_or(false);
+    let may_mount = bounding_set(process).contains(CapabilitySet::SYS_ADMIN);
+    (confined && !may_mount && version >= LANDLOCK).then_some(version)
+}
+
+/// `PER_LINUX32` (personality(2)).
+const LINUX32: u32 = 8;
+
+/// The kernel's own unless the Spec says otherwise: the caller's (`setarch -R`, say) is not inherited.
+pub(super) fn personality(linux: &Linux) -> Result<u32, PlanError> {
+    let Some(wanted) = linux.personality() else {
+        return Ok(0);
+    };
+    if wanted
+        .flags()
+        .as_ref()
+        .is_some_and(|flags| !flags.is_empty())
+    {
+        return Err(PlanError::Unsupported {
+            field: "linux.personality.flags",
+            detail: None,
+        });
+    }
+    Ok(match wanted.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => LINUX32,
+    })
+}
+
 /// The steps from the pivot to the program.
 pub(super) fn push_process(
     steps: &mut Vec<Step>,
     process: &Process,
     user: User,
     init: bool,
-    filter: Option<Filter>,
-    emulate: Option<Step>,
+    walls: Walls,
 ) -> Result<(), PlanError> {
     steps.push(Step::EnterWorkingDirectory);
+    steps.push(Step::NewKeyring);
+    steps.push(Step::Personality(walls.personality));
     steps.push(Step::Umask(process.user().umask().unwrap_or(0o022)));
     for limit in process.rlimits().as_deref().unwrap_or_default() {
         let number = |value: u64| (value != u64::MAX).then_some(value);
@@ -186,10 +236,12 @@ pub(super) fn push_process(
     if no_new_privileges {
         steps.push(Step::NoNewPrivileges);
     }
+    steps.extend(walls.landlock.map(Step::OwnFilesOnly));
     // As in runc: as late as can be, which without no_new_privs is before CAP_SYS_ADMIN is gone.
-    let filters: Vec<Step> = emulate
+    let filters: Vec<Step> = walls
+        .emulate
         .into_iter()
-        .chain(filter.map(Step::Filter))
+        .chain(walls.filter.map(Step::Filter))
         .collect();
     let (early, late) = if no_new_privileges {
         (Vec::new(), filters)

@@ -49,10 +49,6 @@ fn named(text: Option<&String>) -> bool {
 fn refuse_process(process: &Process) -> Result<(), PlanError> {
     refuse_first(&[
         (
-            named(process.apparmor_profile().as_ref()),
-            "process.apparmorProfile",
-        ),
-        (
             named(process.selinux_label().as_ref()),
             "process.selinuxLabel",
         ),
@@ -93,7 +89,6 @@ fn refuse_linux(linux: &Linux, limited: bool) -> Result<(), PlanError> {
         (named(linux.mount_label().as_ref()), "linux.mountLabel"),
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (linux.personality().is_some(), "linux.personality"),
         (
             linux
                 .time_offsets()

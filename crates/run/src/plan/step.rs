@@ -91,6 +91,14 @@ pub(crate) enum Step {
     FindWorkingDirectory { path: CString, owner: Owner },
     /// Change to it.
     EnterWorkingDirectory,
+    /// Leave the caller's session keyring for an empty one.
+    NewKeyring,
+    /// Have the kernel behave as it does by itself (0), or as another one (personality(2)).
+    Personality(u32),
+    /// Have the program executed under an AppArmor profile.
+    AppArmor(CString),
+    /// Give up all files but those below the container's root (Landlock of this version).
+    OwnFilesOnly(u32),
     /// Set the mask of file modes.
     Umask(u32),
     /// Set one resource limit.
@@ -345,6 +353,12 @@ impl Display for Step {
                 write!(f, "find the working directory /{}", text(path))
             }
             Self::EnterWorkingDirectory => write!(f, "enter the working directory"),
+            Self::NewKeyring => write!(f, "start a new session keyring"),
+            Self::Personality(persona) => write!(f, "set the personality to {persona:#x}"),
+            Self::AppArmor(profile) => {
+                write!(f, "apply the AppArmor profile {}", text(profile))
+            }
+            Self::OwnFilesOnly(_) => write!(f, "give up all files but the container's"),
             Self::Umask(mask) => write!(f, "set the umask to {mask:04o}"),
             Self::ResourceLimit { name, limit, .. } => {
                 write!(

@@ -17,6 +17,7 @@ fn user() -> Host {
         pivot_root: true,
         seccomp: true,
         spare_limit: true,
+        landlock: 7,
     }
 }
 
@@ -205,7 +206,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("net..x", |v| {
             v["linux"]["sysctl"] = serde_json::json!({"net..x": "1"})
         }),
-        ("apparmor", |v| v["process"]["apparmorProfile"] = "x".into()),
+        ("selinux", |v| v["process"]["selinuxLabel"] = "x".into()),
         ("path", |v| {
             v["linux"]["namespaces"][1]["path"] = "/proc/1/ns/pid".into()
         }),
@@ -219,6 +220,70 @@ fn what_cannot_be_done_is_refused_by_name() {
         let error = planned(&spec(change), &user()).unwrap_err().to_string();
         assert!(error.to_lowercase().contains(word), "{word}: {error}");
     }
+}
+
+#[test]
+fn walls_besides_namespaces_stand_where_nobody_notices_them() {
+    let with = |default_filter: bool, host: &Host, change: &dyn Fn(&mut serde_json::Value)| {
+        let spec = spec(|v| change(v));
+        let rootfs = Rootfs::Bind("/l/1".into());
+        let launch = Launch {
+            spec: &spec,
+            rootfs: &rootfs,
+            provide: &[],
+            interactive: false,
+            terminal: false,
+            attach: [true; 3],
+            init: false,
+            default_filter,
+            root_emulation: RootEmulation::Off,
+            cgroup: None,
+            mountpoint: Path::new("/c/rootfs"),
+        };
+        lines(&plan(&launch, host).unwrap())
+    };
+    let at = |lines: &[String], line: &str| lines.iter().position(|l| l == line);
+    const OWN_FILES: &str = "give up all files but the container's";
+    let usual = with(true, &user(), &|_| {});
+    let order = [
+        at(&usual, "pivot into the root file system"),
+        at(&usual, "start a new session keyring"),
+        at(&usual, "set the personality to 0x0"),
+        at(&usual, "give up gaining privileges"),
+        at(&usual, OWN_FILES),
+    ];
+    assert!(order[0].is_some() && order.is_sorted(), "{usual:#?}");
+    let old = Host {
+        landlock: 1,
+        ..user()
+    };
+    let own_profile = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+    let without: [(bool, &Host, Change<'_>); 5] = [
+        (true, &old, &|_| {}),
+        (false, &user(), &|_| {}),
+        (true, &user(), &|v| {
+            v["process"]["noNewPrivileges"] = false.into()
+        }),
+        (true, &user(), &|v| {
+            v["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_SYS_ADMIN"])
+        }),
+        (true, &user(), &|v| {
+            v["linux"]["seccomp"] = own_profile.clone()
+        }),
+    ];
+    for (default_filter, host, change) in without {
+        let lines = with(default_filter, host, change);
+        assert_eq!(at(&lines, OWN_FILES), None, "{lines:#?}");
+    }
+    let named = with(true, &user(), &|v| {
+        v["process"]["apparmorProfile"] = "mine".into();
+        v["linux"]["personality"] = serde_json::json!({"domain": "LINUX32"});
+    });
+    // While /proc is still the host's.
+    let profile = at(&named, "apply the AppArmor profile mine");
+    assert!(profile.is_some() && profile < at(&named, "pivot into the root file system"));
+    assert!(at(&named, "set the personality to 0x8").is_some());
 }
 
 #[test]
