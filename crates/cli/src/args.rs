@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::Verb;
 
@@ -18,7 +18,7 @@ use crate::commands::Verb;
     disable_help_subcommand = true,
     after_help = "Run 'minidock COMMAND --help' for more information on a command."
 )]
-pub struct Cli {
+pub struct Cli<V: Subcommand = Verb> {
     /// Print version information and quit
     #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
     pub version: Option<bool>,
@@ -27,7 +27,7 @@ pub struct Cli {
     pub global: Global,
 
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: V,
 }
 
 /// What any verb may be told.

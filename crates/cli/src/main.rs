@@ -15,6 +15,7 @@ mod args;
 mod bounds;
 mod commands;
 mod container;
+mod deferred;
 mod failure;
 mod files;
 mod filters;
@@ -37,11 +38,16 @@ use clap::{CommandFactory, Parser};
 use minidock_engine::Engine;
 
 use args::Cli;
-use commands::Verb;
+use commands::{Quick, Verb};
 use failure::Failure;
 
+/// See the reason in `Cargo.toml`.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(words(std::env::args_os())) {
+    let words = words(std::env::args_os());
+    let cli = match understand(&words) {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
     };
@@ -53,6 +59,28 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// To describe all verbs and flags takes as long as a good part of a container's start. So `run` is understood by itself where
+/// that is possible, which is nearly always.
+fn understand(words: &[OsString]) -> Result<Cli, clap::Error> {
+    if words.iter().skip(1).take(8).any(|word| word == "run") {
+        let quick = container::without_refused(|| Cli::<Quick>::try_parse_from(words));
+        if let Ok(Cli {
+            version,
+            global,
+            verb,
+        }) = quick
+            && let Some(verb) = verb.verb()
+        {
+            return Ok(Cli {
+                version,
+                global,
+                verb,
+            });
+        }
+    }
+    Cli::try_parse_from(words)
 }
 
 /// `minidock help VERB` is `minidock VERB --help`.
@@ -70,7 +98,11 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     // A closed stdout or stderr is nothing that could be reported anywhere.
     match error.kind() {
         ErrorKind::MissingSubcommand => {
-            let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
+            let _ = write!(
+                std::io::stderr(),
+                "{}",
+                Cli::<Verb>::command().render_help()
+            );
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelp

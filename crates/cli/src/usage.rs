@@ -123,10 +123,11 @@ mod tests {
 
     use super::*;
     use crate::args::Cli;
+    use crate::commands::Verb;
 
     #[test]
     fn what_there_is_is_not_said_to_be_missing() {
-        let command = Cli::command();
+        let command = Cli::<Verb>::command();
         for (verbs, ..) in MISSING {
             for verb in *verbs {
                 assert!(command.find_subcommand(verb).is_none(), "{verb}");
@@ -178,7 +179,7 @@ mod tests {
                 "see `minidock ps --help`",
             ),
         ] {
-            let error = Cli::try_parse_from(["minidock"].iter().chain(words)).unwrap_err();
+            let error = Cli::<Verb>::try_parse_from(["minidock"].iter().chain(words)).unwrap_err();
             let failure = failure(&error);
             let text = format!("{failure:?}");
             assert_eq!(failure.exit_code(), 125, "{text}");

@@ -212,7 +212,13 @@ impl Engine {
             }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
+        // With one id there are no further groups, so that only a name would have to be looked up.
+        let names_group = wanted.contains(':') || !wishes.group_add.is_empty();
+        let group = match names_group || self.store.id_map().has_owners() {
+            true => read("/etc/group")?,
+            false => String::new(),
+        };
+        let passwd = read("/etc/passwd")?;
         let failed = |source| Error::User {
             image: request.image.clone(),
             user: wanted.to_owned(),

@@ -462,8 +462,11 @@ impl Container {
     pub fn write_file(&self, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, StoreError> {
         let path = self.folder.join(name);
         replace(&self.store.tmp(), &path, bytes, Durability::Volatile)?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
-            .map_err(StoreError::io("change the mode of", &path))?;
+        // As every file is made.
+        if mode != 0o600 {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode))
+                .map_err(StoreError::io("change the mode of", &path))?;
+        }
         Ok(path)
     }
 

@@ -144,12 +144,14 @@ pub fn sync_dir(path: &Path) -> Result<(), StoreError> {
 
 /// 32 random bytes as 64 hexadecimal digits: container ids and session names.
 pub fn random_hex() -> Result<String, StoreError> {
-    let path = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 32];
-    File::open(path)
-        .and_then(|mut f| f.read_exact(&mut bytes))
-        .map_err(StoreError::io("read", path))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    minidock_sys::process::random(&mut bytes)
+        .map_err(|errno| StoreError::io("read", Path::new("/dev/urandom"))(errno.into()))?;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect())
 }
 
 /// The names in a folder, in no order.

@@ -35,6 +35,8 @@ use clap::Subcommand;
 
 pub use common::platform;
 
+use crate::deferred::Deferred;
+
 use crate::failure::Failure;
 use crate::place::Place;
 
@@ -45,7 +47,7 @@ macro_rules! verbs {
         $(#[$about])*
         #[derive(Debug, Subcommand)]
         pub enum $group {
-            $($(#[$attribute])* $verb(Box<$args>),)*
+            $($(#[$attribute])* $verb(Deferred<$args>),)*
         }
 
         impl $group {
@@ -53,7 +55,7 @@ macro_rules! verbs {
             pub fn act(place: &Place, verb: Self) -> Result<u8, Failure> {
                 let _ = place; // A group may be empty.
                 match verb {
-                    $(Self::$verb(args) => $act(place, *args),)*
+                    $(Self::$verb(args) => $act(place, *args.0),)*
                 }
             }
         }
@@ -219,4 +221,19 @@ verbs! {
     Info(info::InfoArgs) => info::info,
     /// Remove unused data
     Prune(prune::SystemPruneArgs) => prune::system,
+}
+
+/// The verb that has to be quick, by itself.
+#[derive(Debug, Subcommand)]
+pub enum Quick {
+    /// Create and run a new container from an image
+    Run(Deferred<run::RunArgs>),
+}
+
+impl Quick {
+    /// The same verb among all; `None` where a flag may have been taken for the image, for not all flags were known.
+    pub fn verb(self) -> Option<Verb> {
+        let Self::Run(args) = self;
+        (!args.0.container.has_strange_image()).then_some(Verb::Run(args))
+    }
 }

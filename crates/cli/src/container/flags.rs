@@ -36,6 +36,14 @@ fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
+impl ContainerFlags {
+    /// Whether what looks like a flag stands where the image should: one that was not known while it was parsed.
+    pub fn has_strange_image(&self) -> bool {
+        let image = self.words.first();
+        image.is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
+    }
+}
+
 /// The flags of `run` and `create`.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true, mut_args(switch))]

@@ -12,4 +12,5 @@ mod wishes;
 mod wrong;
 
 pub use flags::ContainerFlags;
+pub use refused::without_refused;
 pub use wishes::{Pull, Typed, bytes, wishes};

@@ -203,12 +203,28 @@ const REFUSED: [Known; 47] = [
     ),
 ];
 
+thread_local! {
+    static KNOWN: std::cell::Cell<bool> = const { std::cell::Cell::new(true) };
+}
+
+/// Does something without the refused flags being known: they are more than all others together, and hardly ever typed. Where
+/// the command line then makes no sense, it has to be looked at again with them.
+pub fn without_refused<T>(work: impl FnOnce() -> T) -> T {
+    KNOWN.set(false);
+    let result = work();
+    KNOWN.set(true);
+    result
+}
+
 /// Refused flags that were given.
 #[derive(Debug, Default)]
 pub struct Refused(Vec<usize>);
 
 impl Args for Refused {
     fn augment_args(command: Command) -> Command {
+        if !KNOWN.get() {
+            return command;
+        }
         REFUSED.iter().fold(command, |command, flag| {
             let arg = Arg::new(flag.long).long(flag.long).hide(true);
             let arg = match flag.short {
@@ -237,6 +253,8 @@ fn is_default(flag: &Known, value: &str) -> bool {
         return matches!(value, "false" | "0" | "f" | "F" | "FALSE" | "False");
     }
     match flag.long {
+        // No key detaches, and none does anyway.
+        "detach-keys" => value.is_empty(),
         "restart" => matches!(value, "no" | ""),
         "isolation" => matches!(value, "default" | ""),
         "memory-swappiness" => matches!(value, "-1" | "0"),
@@ -248,6 +266,9 @@ fn is_default(flag: &Known, value: &str) -> bool {
 
 impl FromArgMatches for Refused {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if !KNOWN.get() {
+            return Ok(Self::default());
+        }
         let given = |flag: &Known| {
             let values = matches.get_many::<String>(flag.long);
             // `--publish-all=false` asks for what is so anyway.

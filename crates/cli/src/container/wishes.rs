@@ -18,7 +18,7 @@ use super::security::security;
 use super::wrong::{Wrong, parse_each, parse_one, wrong};
 use super::{env_file, mounts, refused, values};
 use crate::args::Cli;
-use crate::commands::platform;
+use crate::commands::{Verb, platform};
 use crate::failure::Failure;
 
 /// Everything that the flags say.
@@ -276,7 +276,9 @@ fn utf8(word: OsString) -> Result<String, Failure> {
 fn unknown_flag(verb: &str, word: &str) -> Failure {
     let flag = word.split('=').next().unwrap_or(word);
     let failure = Failure::usage(format!("unknown flag {flag} for {verb}"));
-    let command = Cli::command();
+    let mut command = Cli::<Verb>::command();
+    // The flags of a verb are put together when they are asked for.
+    command.build();
     let similar = command
         .find_subcommand(verb)
         .filter(|_| flag.starts_with("--"))
