@@ -107,6 +107,21 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// A plain tar as it is.
+    pub fn plain(tar: &[u8], file: &Path) -> Result<Self> {
+        std::fs::write(file, tar)?;
+        let digest = Digest::sha256(tar);
+        Ok(Self {
+            file: file.to_owned(),
+            packing: Packing::Plain,
+            digest: digest.clone(),
+            diff_id: digest,
+            size: tar.len() as u64,
+        })
+    }
+}
+
 /// Config and manifest of an image.
 #[derive(Debug)]
 pub struct Documents {

@@ -14,6 +14,7 @@
 )]
 
 mod archive;
+mod floor;
 mod image;
 mod list;
 mod measure;
@@ -22,6 +23,7 @@ mod pull;
 mod registry;
 mod remove;
 mod small;
+mod start;
 mod table;
 mod tar_writer;
 mod tree;
@@ -38,7 +40,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Group = fn(&World) -> Result<()>;
 
 /// Name, what it compares, how.
-const GROUPS: [(&str, &str, Group); 7] = [
+const GROUPS: [(&str, &str, Group); 8] = [
+    ("start", "run true against others and a floor", start::run),
     (
         "unpack",
         "one layer of 540 MB: gzip, zstd, plain; a Debian base",
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
             "--keep" => options.keep = true,
             // What the small-files group runs as a program of its own.
             "floor" => return world::exit(small::floor(value().as_ref())),
+            // What the start group runs as programs of their own.
+            "floor-start" => return world::exit(floor::floor(value().as_ref())),
+            "start-as-user" => return world::exit(start::as_user(&args.collect::<Vec<_>>())),
             name if GROUPS.iter().any(|(group, ..)| *group == name) => wanted.push(arg),
             _ => {
                 usage();

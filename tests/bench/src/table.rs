@@ -23,15 +23,22 @@ pub fn ratio(what: &str, (ours, theirs): &(Vec<Cost>, Vec<Cost>), limit: Option<
     let ratios = Spread::of(ours.iter().zip(theirs).map(|(a, b)| a.wall / b.wall));
     let median = |costs: &[Cost], what: fn(&Cost) -> f64| Spread::of(costs.iter().map(what)).median;
     let (limit, missed) = verdict(ratios.median, limit);
-    println!(
-        "  {what:44} {:>8.2} ({:.2}-{:.2}) {limit:>9}   {:.3} / {:.3} ({:.2} / {:.2}){missed}",
-        ratios.median,
-        ratios.least,
-        ratios.most,
+    let times = [
         median(ours, |c| c.wall),
         median(theirs, |c| c.wall),
         median(ours, |c| c.cpu),
         median(theirs, |c| c.cpu),
+    ];
+    let shown = if times[0] < 0.1 {
+        let [a, b, c, d] = times.map(|t| t * 1000.0);
+        format!("{a:.2} / {b:.2} ms ({c:.1} / {d:.1})")
+    } else {
+        let [a, b, c, d] = times;
+        format!("{a:.3} / {b:.3} ({c:.2} / {d:.2})")
+    };
+    println!(
+        "  {what:44} {:>8.2} ({:.2}-{:.2}) {limit:>9}   {shown}{missed}",
+        ratios.median, ratios.least, ratios.most,
     );
 }
 

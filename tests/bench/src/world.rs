@@ -202,6 +202,11 @@ impl World {
         Ok(())
     }
 
+    /// The measured binary, where the user can reach it.
+    pub fn binary(&self) -> &Path {
+        &self.minidock
+    }
+
     /// This program.
     pub fn bench(&self) -> Command {
         self.program(self.dir.join("bench"))
