@@ -43,6 +43,8 @@ pub struct Place {
 pub enum Refusal {
     /// No hierarchy of version 2 is mounted, or this process is not in it.
     NoVersion2,
+    /// The hierarchy of version 2 can limit nothing.
+    NoControllers,
     /// The wished group does not exist.
     NoSuchGroup(PathBuf),
     /// The group may not be written to by the caller.
@@ -62,6 +64,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVersion2 => write!(f, "no control groups of version 2 are mounted here"),
+            Self::NoControllers => write!(
+                f,
+                "the control groups of version 2 here have no controllers: those of version 1 have them, or they were not handed down"
+            ),
             Self::NoSuchGroup(group) => write!(f, "there is no control group {}", group.display()),
             Self::NotDelegated(group) => {
                 write!(f, "the control group {} is not yours", group.display())
@@ -85,7 +91,7 @@ impl Refusal {
     pub fn remedy(&self) -> String {
         let scope = "start it as `systemd-run --user --scope -p Delegate=yes minidock run …`, or name a group of yours with --cgroup-parent";
         match self {
-            Self::NoVersion2 => "boot with systemd.unified_cgroup_hierarchy=1; or use --limits best-effort, which limits each process where it can".to_owned(),
+            Self::NoVersion2 | Self::NoControllers => "boot with systemd.unified_cgroup_hierarchy=1; or use --limits best-effort, which limits each process where it can".to_owned(),
             Self::NoSuchGroup(_) => "make it, or leave --cgroup-parent out".to_owned(),
             Self::NotDelegated(_) | Self::Occupied(_) => format!(
                 "{scope}; or use --limits best-effort, which limits each process where it can"
@@ -105,6 +111,9 @@ pub fn groups(parent: Option<&str>) -> Result<Vec<Group>, Refusal> {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let (mount, own) = own_group(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
         .ok_or(Refusal::NoVersion2)?;
+    if look(&mount).controllers.is_empty() {
+        return Err(Refusal::NoControllers);
+    }
     if let Some(parent) = parent {
         let folder = wished(&mount, parent);
         if !folder.join(PROCESSES).exists() {
@@ -115,7 +124,10 @@ pub fn groups(parent: Option<&str>) -> Result<Vec<Group>, Refusal> {
     let below = own.strip_prefix(&mount).unwrap_or(Path::new(""));
     Ok(below
         .ancestors()
-        .map(|path| look(&mount.join(path)))
+        .map(|path| match path.as_os_str().is_empty() {
+            true => look(&mount),
+            false => look(&mount.join(path)),
+        })
         .collect())
 }
 
