@@ -121,6 +121,7 @@ fn one_platform_is_pushed_saved_inspected_and_removed(cx: &Context) {
         removed.silent_ok().contains("Deleted: sha256:"),
         "{removed}"
     );
+    assert!(!removed.stdout.contains("Untagged"), "{removed}");
     let left = cx.run([&foreign[..], &[&reference]].concat());
     assert_eq!(left.silent_ok(), "s390x\n");
     let gone = cx.run(["rmi", "--platform", "linux/riscv64", &reference]);
@@ -153,6 +154,8 @@ fn a_name_goes_with_all_its_platforms(cx: &Context) {
         2,
         "{removed}"
     );
+    let digests = removed.stdout.matches("Untagged: ").count();
+    assert_eq!(digests, 2, "the tag and the digest, once each: {removed}");
     let ids = cx.run(["images", "-q", "--no-trunc"]);
     assert_eq!(ids.silent_ok().lines().count(), 1, "{ids}");
     cx.run(["rmi", "other:1"]).silent_ok();

@@ -18,6 +18,12 @@ pub enum Removed {
     Deleted(String),
 }
 
+impl Removed {
+    fn is_deletion(&self) -> bool {
+        matches!(self, Self::Deleted(_))
+    }
+}
+
 /// What removing a name comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
@@ -41,7 +47,9 @@ impl Engine {
         // Those for other platforms came with it, and go with it, unless somebody uses them.
         for other in others {
             if self.check_unused(&other.image_id, None, force).is_ok() {
-                removed.extend(self.drop_record(&other, None)?);
+                // The digest that they share was told with the name.
+                let gone = self.drop_record(&other, None)?;
+                removed.extend(gone.into_iter().filter(Removed::is_deletion));
             }
         }
         Ok(removed)
@@ -67,7 +75,9 @@ impl Engine {
         self.check_unused(&record.image_id, None, force)?;
         family.retain(|r| r.manifest != record.manifest);
         let heir = family.into_iter().next();
-        self.drop_record(&record, heir.filter(|_| record.tag.is_some()))
+        let removed = self.drop_record(&record, heir.filter(|_| record.tag.is_some()))?;
+        // The name is still there, for the others.
+        Ok(removed.into_iter().filter(Removed::is_deletion).collect())
     }
 
     /// The images for other platforms to which nothing leads when this name goes.
