@@ -8,27 +8,26 @@ use crate::support::{Context, Layer, piped, scenarios};
 scenarios!(
     a_tar_is_imported_from_its_address,
     what_cannot_be_fetched_is_told_and_leaves_nothing,
+    a_file_that_breaks_off_is_taken_up_if_it_is_the_same,
 );
 
 /// A server on loopback that answers each path by `answer`, for as long as the test runs. Returns where it listens.
 fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
+    serve_requests(move |head| answer(head.split(' ').nth(1).unwrap_or_default()))
+}
+
+/// The same, by the whole head of a request, in lower case.
+fn serve_requests(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut first = String::new();
-            let mut line = String::new();
-            while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-                if first.is_empty() {
-                    first.clone_from(&line);
-                }
-                line.clear();
-            }
-            let path = first.split(' ').nth(1).unwrap_or_default();
+            let mut head = String::new();
+            while reader.read_line(&mut head).is_ok_and(|n| n > 2) {}
             // A client that has seen enough goes.
-            let _ = stream.write_all(&answer(path));
+            let _ = stream.write_all(&answer(&head.to_lowercase()));
         }
     });
     address
@@ -104,4 +103,43 @@ fn what_cannot_be_fetched_is_told_and_leaves_nothing(cx: &Context) {
     assert!(output.error(1).contains("cannot fetch http://"), "{output}");
     assert_eq!(cx.run(["images", "-aq"]).silent_ok(), "");
     cx.run(["system", "check"]).ok();
+}
+
+fn a_file_that_breaks_off_is_taken_up_if_it_is_the_same(cx: &Context) {
+    let file = tar();
+    let half = file.len() / 2;
+    let address = serve_requests(move |head| {
+        let size = file.len();
+        let tag = if head.contains("/weak") {
+            "W/\"a\""
+        } else {
+            "\"a\""
+        };
+        let rest = head.contains(&format!("range: bytes={half}-"));
+        if !rest {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nETag: {tag}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+            );
+            return [head.as_bytes(), &file[..half]].concat();
+        }
+        // One file has changed meanwhile, the other is asked for by its tag.
+        if head.contains("/changed") || !head.contains("if-range: \"a\"") {
+            return ok(&file);
+        }
+        let head = format!(
+            "HTTP/1.1 206 Partial\r\nContent-Range: bytes {half}-{}/{size}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            size - 1,
+            size - half
+        );
+        [head.as_bytes(), &file[half..]].concat()
+    });
+    std::fs::write(cx.work().join("plain.tar"), tar()).unwrap();
+    let import = |from: &str| cx.run(["import", "--timestamp", "0", "-m", "same", from]);
+    let whole = import("plain.tar").silent_ok().to_owned();
+    let resumed = import(&format!("http://{address}/same"));
+    assert_eq!(resumed.silent_ok(), whole);
+    for path in ["weak", "changed"] {
+        let output = import(&format!("http://{address}/{path}"));
+        assert!(output.error(1).contains("cannot fetch"), "{path}: {output}");
+    }
 }

@@ -1,14 +1,16 @@
 //! A file from the web, read as it comes: for `import URL`.
 //!
 //! The address is the user's own words, so plain HTTP is spoken where he wrote `http://`, with whatever host; but nobody is
-//! sent from HTTPS to HTTP. A file that breaks off is an error: unlike blobs it has no digest by which the rest would be
-//! known to belong to what came before.
+//! sent from HTTPS to HTTP. A file that breaks off is taken up where it stopped only if its server tells its versions apart
+//! (a strong entity tag, `If-Range`): unlike blobs it has no digest by which the rest would be known to belong to what came
+//! before.
 
 use std::io::{self, Read};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use reqwest::{Response, Url};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use reqwest::{Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -17,6 +19,8 @@ use crate::client::{is_loopback, web_client};
 use crate::transport::{TransportCause, TransportKind, classify};
 use crate::{Error, PullOptions, block_on};
 
+/// Bytes that a connection must bring to count as a good one.
+const PROGRESS: u64 = 64 << 10;
 /// Chunks between the network and the reader.
 const CHUNKS: usize = 32;
 
@@ -119,31 +123,66 @@ async fn fetch(url: &Url, options: &PullOptions, sender: mpsc::Sender<Bytes>) ->
         kind,
         source,
     };
-    let response = ask(url, options).await?;
+    let response = ask(url, options, None).await?;
+    let version = version(response.headers());
     let mut body = Body::of(response, options.stall_timeout);
+    let (mut done, mut failures, mut last) = (0, 0, 0);
     loop {
-        match body.next().await {
+        let error = match body.next().await {
             // Nobody reads any more: whoever did says why.
-            Ok(Some(chunk)) if chunk.is_empty() => {}
+            Ok(Some(chunk)) if chunk.is_empty() => continue,
             Ok(Some(chunk)) => {
+                done += chunk.len() as u64;
                 if sender.send(chunk).await.is_err() {
                     return Ok(());
                 }
+                continue;
             }
             Ok(None) => return Ok(()),
-            Err(Broken::Http(e)) => return Err(failed(classify(&e.without_url()))),
+            Err(Broken::Http(e)) => failed(classify(&e.without_url())),
             Err(Broken::Stalled(limit)) => {
-                return Err(failed((
-                    TransportKind::Broken,
-                    TransportCause::stalled(limit),
-                )));
+                failed((TransportKind::Broken, TransportCause::stalled(limit)))
             }
+        };
+        // A connection that brought something was a good one.
+        failures = if done - last >= PROGRESS {
+            1
+        } else {
+            failures + 1
+        };
+        last = done;
+        let (Some(version), Some(delay)) = (&version, options.retry.delay(failures, None, false))
+        else {
+            return Err(error);
+        };
+        tokio::time::sleep(delay).await;
+        let rest = ask(url, options, Some((done, version))).await?;
+        if !continues(&rest, done) {
+            return Err(error);
         }
+        body = Body::of(rest, options.stall_timeout);
     }
 }
 
+/// By what the server tells this version of the file from every other (RFC 9110, section 8.8.3: a strong entity tag).
+fn version(headers: &HeaderMap) -> Option<HeaderValue> {
+    let tag = headers.get(ETAG)?;
+    tag.as_bytes().starts_with(b"\"").then(|| tag.clone())
+}
+
+/// Whether an answer goes on where the other one ended.
+fn continues(response: &Response, done: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE);
+    let range = range.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {done}-"))
+}
+
 /// Sends the request until it is answered, or failed for good.
-async fn ask(url: &Url, options: &PullOptions) -> Result<Response, Error> {
+async fn ask(
+    url: &Url,
+    options: &PullOptions,
+    rest: Option<(u64, &HeaderValue)>,
+) -> Result<Response, Error> {
     let host = url.host_str().unwrap_or_default();
     let named = match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -153,7 +192,12 @@ async fn ask(url: &Url, options: &PullOptions) -> Result<Response, Error> {
     let mut failures = 0;
     loop {
         let limit = options.connect_timeout + options.stall_timeout;
-        let error = match timeout(limit, client.get(url.clone()).send()).await {
+        let mut request = client.get(url.clone());
+        if let Some((done, version)) = rest {
+            let range = format!("bytes={done}-");
+            request = request.header(RANGE, range).header(IF_RANGE, version);
+        }
+        let error = match timeout(limit, request.send()).await {
             Ok(Ok(response)) if response.status().is_success() => return Ok(response),
             Ok(Ok(response)) => Error::WebStatus {
                 address: shown(url),
