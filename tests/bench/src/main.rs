@@ -14,6 +14,7 @@
 )]
 
 mod archive;
+mod far;
 mod floor;
 mod image;
 mod list;
@@ -40,7 +41,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Group = fn(&World) -> Result<()>;
 
 /// Name, what it compares, how.
-const GROUPS: [(&str, &str, Group); 8] = [
+const GROUPS: [(&str, &str, Group); 9] = [
     ("start", "run true against others and a floor", start::run),
     (
         "unpack",
@@ -53,6 +54,11 @@ const GROUPS: [(&str, &str, Group); 8] = [
         "pull",
         "pulls from loopback: a base, ten layers, 50,000 files",
         pull::run,
+    ),
+    (
+        "far",
+        "a pull over 40 ms and 500 Mbit/s, imitated",
+        far::run,
     ),
     ("remove", "rmi and rm of 50,000 files", remove::run),
     ("list", "images and ps with 1,000 entries", list::run),
