@@ -102,7 +102,8 @@ fn a_proxy_that_refuses_is_told_and_asked_once(cx: &Context) {
     );
     let message = output.fails(1);
     assert!(
-        message.contains("caused by: through the proxy http://127.0.0.1:1: Connection refused"),
+        message.contains("caused by: through the proxy http://127.0.0.1:1: Connection refused")
+            && message.contains("hint: check the proxy (HTTPS_PROXY, "),
         "{message}"
     );
     assert_eq!(registry.log(), []);

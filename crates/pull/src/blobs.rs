@@ -1,22 +1,19 @@
 //! Blobs: small ones into memory, layers through the store's transaction.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use minidock_oci::{Digest, Hasher, MAX_MANIFEST_SIZE};
 use minidock_store::{LayerRequest, LayerSlot, StoreError, Writer};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, Response, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::http::{Ask, Registry};
 use crate::manifest::Layer;
+use crate::pipe::{Inlet, pipe};
 use crate::{Error, Event, foreign, on_thread};
 
-/// Chunks between the network and the file-making thread; each is at most what one read brought.
-const CHUNKS: usize = 32;
 /// Bytes that a connection must bring to count as a good one; else breaking off again and again would never end.
 const PROGRESS: u64 = 64 << 10;
 
@@ -135,7 +132,7 @@ async fn bring_rest(
 ) -> Result<(), Error> {
     let name = || layer.blob.clone();
     let (wanted, is_wanted) = oneshot::channel();
-    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let (inlet, outlet) = pipe();
     // Asking for a layer may wait for another process that is bringing it, so it happens on the thread as well.
     let unpacking = on_thread({
         let (writer, layer) = (Arc::clone(writer), layer.clone());
@@ -153,11 +150,7 @@ async fn bring_rest(
                 }
                 LayerSlot::Vacant(mut txn) => {
                     let _ = wanted.send(Some(txn.resume()?));
-                    txn.unpack(Box::new(Incoming {
-                        receiver,
-                        chunk: Bytes::new(),
-                        ended: false,
-                    }))?;
+                    txn.unpack(Box::new(outlet))?;
                     Ok(true)
                 }
             }
@@ -169,7 +162,7 @@ async fn bring_rest(
             return Ok(());
         };
         resumed.store(have > 0, Ordering::Relaxed);
-        stream_layer(registry, layer, have, sender).await
+        stream_layer(registry, layer, have, inlet).await
     };
     let (unpacked, fetched) = futures_util::future::join(unpacking, fetching).await;
     // What the network says explains a stream that ended early; otherwise the store knows best what was wrong.
@@ -182,23 +175,17 @@ async fn bring_rest(
     Ok(())
 }
 
-/// A message to the thread: bytes, or the end. Without an end, the transfer was given up.
-enum Part {
-    Bytes(Bytes),
-    End,
-}
-
 /// Fetches a blob's bytes after those that are there, resuming where a connection broke, and hands them on.
 async fn stream_layer(
     registry: &Registry<'_>,
     layer: &Layer,
     have: u64,
-    sender: mpsc::Sender<Part>,
+    inlet: Inlet,
 ) -> Result<(), Error> {
     let mut done = have;
     let mut failures = 0;
     if have > 0 && have == layer.size {
-        let _ = sender.send(Part::End).await;
+        inlet.end().await;
         return Ok(());
     }
     loop {
@@ -210,7 +197,7 @@ async fn stream_layer(
             }
             result => result.map_err(|e| missing(e, registry, &layer.blob))?,
         };
-        match transfer(registry, layer, &sender, response, &mut done).await {
+        match transfer(registry, layer, &inlet, response, &mut done).await {
             // The store wants no more: it has found something wrong, and says what.
             Ok(Outcome::Unwanted) => return Ok(()),
             Err(error) if done < layer.size => {
@@ -227,7 +214,7 @@ async fn stream_layer(
                 registry.event(Event::Extracting {
                     layer: layer.blob.clone(),
                 });
-                let _ = sender.send(Part::End).await;
+                inlet.end().await;
                 return Ok(());
             }
         }
@@ -243,7 +230,7 @@ enum Outcome {
 async fn transfer(
     registry: &Registry<'_>,
     layer: &Layer,
-    sender: &mpsc::Sender<Part>,
+    inlet: &Inlet,
     response: Response,
     done: &mut u64,
 ) -> Result<Outcome, Error> {
@@ -269,7 +256,7 @@ async fn transfer(
             done: *done,
             total: layer.size,
         });
-        if sender.send(Part::Bytes(chunk)).await.is_err() {
+        if inlet.send(&chunk).await.is_err() {
             return Ok(Outcome::Unwanted);
         }
         if *done > layer.size {
@@ -300,32 +287,4 @@ fn overlap(registry: &Registry<'_>, response: &Response, done: u64) -> Result<u6
         "range",
         format!("bytes from {done} on were asked for, it sent {range:?}"),
     ))
-}
-
-/// The thread's end of the channel.
-struct Incoming {
-    receiver: mpsc::Receiver<Part>,
-    chunk: Bytes,
-    ended: bool,
-}
-
-impl Read for Incoming {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() && !self.ended {
-            match self.receiver.blocking_recv() {
-                Some(Part::Bytes(chunk)) => self.chunk = chunk,
-                Some(Part::End) => self.ended = true,
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ConnectionAborted,
-                        "the transfer was given up",
-                    ));
-                }
-            }
-        }
-        let n = buffer.len().min(self.chunk.len());
-        buffer[..n].copy_from_slice(&self.chunk[..n]);
-        let _ = self.chunk.split_to(n);
-        Ok(n)
-    }
 }

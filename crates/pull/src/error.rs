@@ -348,6 +348,9 @@ impl Error {
             Self::Transport { kind: TransportKind::Plain, .. } => {
                 Some("plain HTTP is spoken only with registries on this machine's loopback addresses".into())
             }
+            Self::Transport { kind: TransportKind::Connect, source, registry, .. } if source.is_through_proxy() => {
+                Some(format!("check the proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY); what needs none goes into NO_PROXY: NO_PROXY={registry}"))
+            }
             Self::Transport { kind: TransportKind::Connect, registry, .. } => Some(if is_loopback(registry) {
                 format!("check that a registry is running at {registry}")
             } else {

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `manifest` | from a reference to the manifest for a platform |
 //! | `blobs` | configs into memory, layers through the store, resumed where they broke |
+//! | `pipe` | from the network to the thread that makes files |
 //! | `foreign` | layers that are elsewhere than at their registry |
 //! | `remote`, `search` | looking at a repository or a registry without bringing anything |
 //! | `platforms` | an image for all platforms of its index |
@@ -56,6 +57,7 @@ mod foreign;
 mod http;
 mod manifest;
 mod pages;
+mod pipe;
 mod platforms;
 mod proxy;
 mod push;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError};
 
+/// How a cause begins that has to do with a proxy.
+const THROUGH: &str = "through the proxy ";
+
 /// In which way a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportKind {
@@ -62,9 +65,14 @@ impl TransportCause {
     /// Says through which proxy it was tried, if through one.
     pub(crate) fn through(self, proxy: Option<String>) -> Self {
         match proxy {
-            Some(proxy) => Self(format!("through the proxy {proxy}: {}", self.0)),
+            Some(proxy) => Self(format!("{THROUGH}{proxy}: {}", self.0)),
             None => self,
         }
+    }
+
+    /// Whether it was tried through a proxy.
+    pub(crate) fn is_through_proxy(&self) -> bool {
+        self.0.starts_with(THROUGH)
     }
 
     pub(crate) fn cut(done: u64, total: u64) -> Self {
