@@ -148,6 +148,11 @@ fn who_left_root_may_no_more_than_others() {
         "0\n0\nEPERM\nEPERM\nEPERM\nEPERM\n0\nEPERM\nEPERM\n0\n0\n",
         "as another"
     );
+    assert_eq!(
+        steps("missing:9 missing:0 dangling:9 fchown:9,9 closein fchown:9,9"),
+        "ENOENT\nENOENT\n0\n0\n0\nEBADF\n",
+        "what is not there"
+    );
     // The number by which a process is known cannot be forged.
     for forged in ["locks:0", "locks:4000", "oldlocks:1"] {
         let words = format!("setuid:8 {forged} get setuid:0");

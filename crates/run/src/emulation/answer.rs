@@ -21,6 +21,8 @@ pub(super) enum Outcome {
     Become(Credentials, i64),
     /// The same, and the kernel makes the call.
     BecomeAndContinue(Credentials),
+    /// It returns 0 if the file is there.
+    Chown,
     /// A stand-in for a device is made.
     StandIn,
     /// It fails.
@@ -94,7 +96,8 @@ pub(super) fn answer(question: &Question, who: &Credentials, read: Reader<'_>) -
         }
         Call::GetGroups => get_groups(question, &who.groups),
         Call::SetGroups => set_groups(question, who, read),
-        Call::Chown(user) => chown(question, who, usize::from(user)),
+        Call::Chown { .. } | Call::ChownOpen => chown(question, who, 1),
+        Call::ChownAt => chown(question, who, 2),
         Call::MakeNode(path) => make_node(question, who, path),
         Call::Unshare if question.word(0) & CLONE_NEWUSER != 0 => Outcome::Continue,
         Call::Unshare | Call::Privileged(Need::Admin) => privileged(CapabilitySet::SYS_ADMIN),
@@ -235,7 +238,7 @@ fn chown(question: &Question, who: &Credentials, user: usize) -> Outcome {
     }
     let own = (uid == UNCHANGED || uid == who.uid.file) && (gid == UNCHANGED || who.in_group(gid));
     match own || who.can(CapabilitySet::CHOWN) {
-        true => Outcome::Value(0),
+        true => Outcome::Chown,
         false => Outcome::Fail(Errno::PERM),
     }
 }
@@ -365,9 +368,9 @@ mod tests {
         ] {
             assert_eq!(ask(&root, call, &[]), Outcome::Continue, "{call:?}");
         }
-        let chown = |u, g| ask(&root, Call::Chown(2), &[0, 0, u, g]);
+        let chown = |u, g| ask(&root, Call::ChownAt, &[0, 0, u, g]);
         assert_eq!(chown(0, 0xffff_ffff), Outcome::Continue);
-        assert_eq!(chown(5, 0xffff_ffff), Outcome::Value(0));
+        assert_eq!(chown(5, 0xffff_ffff), Outcome::Chown);
         let node = |mode, dev| ask(&root, Call::MakeNode(0), &[1, mode, dev]);
         assert_eq!(node(0o020_666, 0x103), Outcome::StandIn);
         assert_eq!(node(0o020_000, 0), Outcome::Continue);
@@ -406,10 +409,10 @@ mod tests {
         );
         let node = ask(&who, Call::MakeNode(1), &[0, 1, 0o060_600, 0x103]);
         assert_eq!(node, DENIED);
-        let chown = |u, g| ask(&who, Call::Chown(1), &[0, u, g]);
+        let chown = |u, g| ask(&who, Call::ChownOpen, &[0, u, g]);
         assert_eq!(chown(0, 0), DENIED);
-        assert_eq!(chown(55, 70_000), Outcome::Value(0));
-        assert_eq!(chown(u64::MAX, 66), Outcome::Value(0));
+        assert_eq!(chown(55, 70_000), Outcome::Chown);
+        assert_eq!(chown(u64::MAX, 66), Outcome::Chown);
         assert_eq!(chown(u64::MAX, 67), DENIED);
     }
 
@@ -420,7 +423,7 @@ mod tests {
         assert_eq!(ask(Call::Set(Kind::User), &[5]), DENIED);
         assert_eq!(ask(Call::Set(Kind::User), &[0]), Outcome::Value(0));
         assert_eq!(ask(Call::SetGroups, &[0]), DENIED);
-        assert_eq!(ask(Call::Chown(1), &[0, 5, 5]), DENIED);
+        assert_eq!(ask(Call::ChownOpen, &[0, 5, 5]), DENIED);
         assert_eq!(ask(Call::MakeNode(0), &[0, 0o060_600, 1]), DENIED);
     }
 

@@ -28,8 +28,12 @@ pub(crate) enum Call {
     GetGroups,
     /// setgroups(2).
     SetGroups,
-    /// chown(2) and its kin, and which argument is the user; the group follows.
-    Chown(u8),
+    /// chown(2), and lchown(2), which does not follow a link.
+    Chown { follow: bool },
+    /// fchown(2).
+    ChownOpen,
+    /// fchownat(2).
+    ChownAt,
     /// mknod(2) and mknodat(2), and which argument is the path; mode and device follow.
     MakeNode(u8),
     /// A raw or packet socket.
@@ -66,9 +70,9 @@ pub(crate) enum Width {
 /// In the order of their names. `Short` is where the name means the old call in 32-bit ABIs.
 pub(crate) const CALLS: [(&str, Call, Width); 59] = {
     use Call::{
-        Chown, Effective, GetCapabilities, GetGroups, GetThree, KeepCapabilities, MakeNode,
-        Privileged, RawSocket, Real, Set, SetCapabilities, SetFile, SetGroups, SetLimit, SetThree,
-        SetTwo, Unshare,
+        Chown, ChownAt, ChownOpen, Effective, GetCapabilities, GetGroups, GetThree,
+        KeepCapabilities, MakeNode, Privileged, RawSocket, Real, Set, SetCapabilities, SetFile,
+        SetGroups, SetLimit, SetThree, SetTwo, Unshare,
     };
     use Kind::{Group, User};
     use Need::{Admin, Chroot};
@@ -76,12 +80,12 @@ pub(crate) const CALLS: [(&str, Call, Width); 59] = {
     [
         ("capget", GetCapabilities, Full),
         ("capset", SetCapabilities, Full),
-        ("chown", Chown(1), Short),
-        ("chown32", Chown(1), Full),
+        ("chown", Chown { follow: true }, Short),
+        ("chown32", Chown { follow: true }, Full),
         ("chroot", Privileged(Chroot), Full),
-        ("fchown", Chown(1), Short),
-        ("fchown32", Chown(1), Full),
-        ("fchownat", Chown(2), Full),
+        ("fchown", ChownOpen, Short),
+        ("fchown32", ChownOpen, Full),
+        ("fchownat", ChownAt, Full),
         ("fsopen", Privileged(Admin), Full),
         ("getegid", Effective(Group), Short),
         ("getegid32", Effective(Group), Full),
@@ -97,8 +101,8 @@ pub(crate) const CALLS: [(&str, Call, Width); 59] = {
         ("getresuid32", GetThree(User), Full),
         ("getuid", Real(User), Short),
         ("getuid32", Real(User), Full),
-        ("lchown", Chown(1), Short),
-        ("lchown32", Chown(1), Full),
+        ("lchown", Chown { follow: false }, Short),
+        ("lchown32", Chown { follow: false }, Full),
         ("mknod", MakeNode(0), Full),
         ("mknodat", MakeNode(1), Full),
         ("mount", Privileged(Admin), Full),

@@ -23,7 +23,7 @@
 //! | `get*id`, `getgroups` | the kernel's answer; groups as given at the start | what was set |
 //! | `set*id`, `setgroups` | remembered | `EPERM`, but for ids it has |
 //! | `chown` to 0 or -1 | the kernel does it, and is not asked to wait | the same |
-//! | `chown` to others | 0, and nothing happens | 0 for its own ids, else `EPERM` |
+//! | `chown` to others | 0 where the file is there, and nothing happens | 0 for its own ids, else `EPERM` |
 //! | `mknod` of a device | an empty file in its place | `EPERM` |
 //! | `chroot`, `mount`, `setns`, raw sockets … | the kernel decides | `EPERM` |
 //!
@@ -64,8 +64,8 @@ mod answer;
 mod calls;
 mod capabilities;
 mod credentials;
+mod place;
 mod records;
-mod stand_in;
 mod supervisor;
 
 use oci_spec::runtime::{PosixRlimitType, Process};

@@ -7,10 +7,11 @@ use minidock_sys::Errno;
 use minidock_sys::notify::{self, Answer, Listener};
 use rustix::process::Pid;
 
+use super::Emulation;
 use super::answer::{Outcome, Question, answer};
 use super::credentials::Credentials;
+use super::place::{self, Place};
 use super::records::{Program, Record, Records};
-use super::{Emulation, stand_in};
 use crate::seccomp::Numbers;
 
 /// Answers the calls of one container.
@@ -132,8 +133,9 @@ impl Supervisor {
                 self.become_other(thread, number, credentials)?;
                 Ok(Answer::Continue)
             }
+            Outcome::Chown => place::exists(question, thread).map(|()| Answer::Value(0)),
             Outcome::StandIn => {
-                let place = stand_in::Place::find(question, thread)?;
+                let place = Place::find(question, thread)?;
                 waits()?;
                 place.make().map(|()| Answer::Value(0))
             }

@@ -32,6 +32,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use minidock_sys::clone::Namespaces;
+use minidock_sys::notify;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 pub(crate) use ids::IdMaps;
@@ -290,7 +291,10 @@ fn emulation(
         "a limit of file locks (RLIMIT_LOCKS) is in the way"
     } else {
         let effective = process::effective_set(process);
-        let (filter, emulation) = Emulation::new(process, effective);
+        let (mut filter, emulation) = Emulation::new(process, effective);
+        if host.kernel >= (5, 19) {
+            filter.flags |= notify::FLAG_WAIT_KILLABLE;
+        }
         return Ok(Some((Step::Emulate { filter, required }, emulation)));
     };
     if required {

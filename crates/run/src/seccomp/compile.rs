@@ -51,6 +51,9 @@ pub(super) fn compile(policy: &Policy) -> Vec<Instruction> {
         };
         let wide = matches!(architecture, AUDIT_X86_64 | AUDIT_AARCH64);
         let mut section = vec![load(NUMBER)];
+        if policy.x32_is_native && architecture == AUDIT_X86_64 {
+            section.push(and(!X32_BIT));
+        }
         tree(&mut section, &ranges, wide, policy.default);
         // A short jump over a long one: sections are longer than a byte can count.
         program.push(compare(JUMP_EQUAL, architecture, 1, 0));
@@ -77,6 +80,7 @@ fn ranges(policy: &Policy, architecture: u32) -> Option<Vec<Range<'_>>> {
             for (numbers, first) in [(own, 0), (x32, X32_BIT)] {
                 match numbers {
                     Some(numbers) => push_abi(&mut ranges, policy, numbers, first),
+                    None if policy.x32_is_native => {}
                     None => push(&mut ranges, first, Leaf::Act(Action::KILL_PROCESS)),
                 }
             }
@@ -198,7 +202,12 @@ fn push_condition(
         exits.push((program.len(), outcome));
         program.push(compare(code, value, 0, 0));
     };
-    let parts: &[(u32, u32, u32)] = if wide {
+    // A mask may leave nothing of the upper half to compare.
+    let halves = match condition.comparison {
+        Comparison::Masked(mask) => (mask | condition.value) >> 32 != 0,
+        _ => true,
+    };
+    let parts: &[(u32, u32, u32)] = if wide && halves {
         &[(offset + 4, high, 32), (offset, low, 0)]
     } else {
         &[(offset, low, 0)]
@@ -209,12 +218,8 @@ fn push_condition(
         match condition.comparison {
             Comparison::Equal => exit(program, JUMP_EQUAL, value, Outcome::Fails),
             Comparison::Masked(mask) => {
-                program.push(Instruction {
-                    code: AND,
-                    jt: 0,
-                    jf: 0,
-                    k: (mask >> shift) as u32,
-                });
+                let mask = (mask >> shift) as u32;
+                program.extend((mask != u32::MAX).then(|| and(mask)));
                 exit(program, JUMP_EQUAL, value, Outcome::Fails);
             }
             Comparison::NotEqual if last => exit(program, JUMP_EQUAL, value, Outcome::Holds),
@@ -246,6 +251,15 @@ fn load(offset: u32) -> Instruction {
         jt: 0,
         jf: 0,
         k: offset,
+    }
+}
+
+fn and(mask: u32) -> Instruction {
+    Instruction {
+        code: AND,
+        jt: 0,
+        jf: 0,
+        k: mask,
     }
 }
 

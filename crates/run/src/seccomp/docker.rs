@@ -60,6 +60,7 @@ pub(super) fn policy(bounding: CapabilitySet, kernel: (u32, u32), abis: &[Abi]) 
             .map(|&abi| (abi, by_number(abi, verdict)))
             .collect(),
         newer_do_not_exist: true,
+        x32_is_native: false,
     }
 }
 

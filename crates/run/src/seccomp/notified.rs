@@ -67,13 +67,16 @@ pub(super) fn filter() -> (Filter, Numbers) {
             let Some(number) = entry.number(*abi) else {
                 continue;
             };
-            verdicts.push((number, verdict(*call, *abi)));
+            if *abi != Abi::X32 {
+                verdicts.push((number, verdict(*call, *abi)));
+            }
             let (architecture, bit) = architecture(*abi);
             let old = matches!(abi, Abi::X86 | Abi::Arm);
             let width = if old { *width } else { Width::Full };
             numbers.push((architecture, number | bit, *call, width));
         }
     }
+    abis.retain(|(abi, _)| *abi != Abi::X32);
     abis.iter_mut()
         .for_each(|(_, verdicts)| verdicts.sort_unstable());
     let policy = Policy {
@@ -82,6 +85,7 @@ pub(super) fn filter() -> (Filter, Numbers) {
         verdicts: verdicts(),
         abis,
         newer_do_not_exist: false,
+        x32_is_native: true,
     };
     let filter = Filter {
         program: compile::compile(&policy),
@@ -101,10 +105,11 @@ fn architecture(abi: Abi) -> (u32, u32) {
 }
 
 fn verdict(call: Call, abi: Abi) -> usize {
+    // Programs of 32 bits are few, and ask each time.
+    let wide = !matches!(abi, Abi::X86 | Abi::Arm);
     match call {
-        // Programs of 32 bits are few, and ask each time.
-        Call::Chown(1) if !matches!(abi, Abi::X86 | Abi::Arm) => CHOWN,
-        Call::Chown(2) if !matches!(abi, Abi::X86 | Abi::Arm) => CHOWN_AT,
+        Call::Chown { .. } | Call::ChownOpen if wide => CHOWN,
+        Call::ChownAt if wide => CHOWN_AT,
         Call::MakeNode(0) => MAKE_NODE,
         Call::MakeNode(_) => MAKE_NODE_AT,
         Call::RawSocket => SOCKET,
@@ -117,6 +122,7 @@ fn verdict(call: Call, abi: Abi) -> usize {
 
 fn verdicts() -> Vec<Verdict> {
     let is = |argument, value| masked(argument, WORD, value);
+    // Few are asked about, so the filter stays short.
     let owners = |user: u8| {
         let ids = [0, WORD];
         let pairs = ids.into_iter().flat_map(|u| ids.map(|g| (u, g)));

@@ -84,6 +84,7 @@ pub(super) fn policy(seccomp: &LinuxSeccomp) -> Result<(Policy, Vec<String>), Pl
             .collect(),
         verdicts,
         // As runc: a program that tries what the profile's author could not know should take its other way.
+        x32_is_native: false,
         newer_do_not_exist: !default.permits() && default != Action::ENOSYS,
     };
     Ok((policy, unknown))

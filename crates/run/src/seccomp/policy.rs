@@ -81,4 +81,6 @@ pub(super) struct Policy {
     pub abis: Vec<(Abi, Vec<(u32, usize)>)>,
     /// A call whose number is beyond all that the rules name answers `ENOSYS`.
     pub newer_do_not_exist: bool,
+    /// x32's calls are judged by the rules of x86_64, whose numbers they have, besides bit 30, where they are of one kind.
+    pub x32_is_native: bool,
 }
