@@ -48,7 +48,8 @@
 //! * Owners are not emulated: stat(2) shows root for all that is the caller's, also after a `chown` to somebody. PostgreSQL
 //!   (its data folder must be its own), `mariadbd --user` and others who compare give up; with `-u` and that id they work,
 //!   for then the one id there is *is* theirs.
-//! * `/proc/PID/status`, capget(2) and what a socket tells of its peer (`SO_PEERCRED`) show the kernel's view: root.
+//! * An image made of such a container has as root's what was given to others.
+//! * `/proc/PID/status` and what a socket tells of its peer (`SO_PEERCRED`) show the kernel's view: root.
 //! * Credentials are a process's, not a thread's. C libraries set them for all threads alike; the few programs that set a
 //!   thread's alone (file servers) see them in every thread.
 //! * execve(2) copies the effective to the saved id; here, the saved one stays. Set-user-ID programs change nothing.
@@ -57,8 +58,10 @@
 //!   cannot have emulation of its own, for the kernel allows one supervisor.
 //!
 //! # Cost
-//! One more filter at the start (about 200 instructions); some 10 µs for each call that is answered; nothing for others.
-//! The supervisor is the one that stands beside the container anyway.
+//! One more filter at the start (325 instructions, installed in some 0.1 ms, most of which is the kernel's reading it through
+//! for every number: one program for both filters would save that); 6 µs for each call that is asked about, and nothing for
+//! others. A call that a program makes at once waits until the supervisor has written down that the container runs. The
+//! supervisor is the one that stands beside the container anyway, and is 50 KiB larger.
 
 mod answer;
 mod calls;
