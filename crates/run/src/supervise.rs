@@ -47,8 +47,7 @@ pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
     loop {
         let ready = wait(&watch, &relays, patience)?;
         if patience.take_if(|_| ready.nothing).is_some() {
-            memory::let_go_of_program();
-            memory::let_go_of_unused_stack();
+            memory::let_go();
         }
         while let Some(number) = watch
             .signals
