@@ -376,7 +376,9 @@ fn podman(folder: &Path, rootfs: &Path, compare: Compare<'_>) -> Result<()> {
     let mut import = podman(&["import", "-", "start"]);
     let imported = import.stdin(tar).status()?;
     archive.wait()?;
+    let tmp = Path::new(&tmp);
     if !imported.success() {
+        end_pause(tmp);
         table::skipped(WHAT, "podman import failed");
         return Ok(());
     }
@@ -391,11 +393,28 @@ fn podman(folder: &Path, rootfs: &Path, compare: Compare<'_>) -> Result<()> {
         "true",
     ];
     let mut run = || cost(&mut podman(&args));
-    if run().is_err() {
-        table::skipped(WHAT, "podman does not start it on this host");
-        return Ok(());
+    let result = match run() {
+        Ok(_) => compare(WHAT, Some(0.06), &mut run),
+        Err(_) => {
+            table::skipped(WHAT, "podman does not start it on this host");
+            Ok(())
+        }
+    };
+    end_pause(tmp);
+    result
+}
+
+/// Podman leaves a process behind that keeps its user namespace.
+fn end_pause(tmp: &Path) {
+    let pid = fs::read_to_string(tmp.join("pause.pid")).unwrap_or_default();
+    let pid = pid
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
-    compare(WHAT, Some(0.06), &mut run)
 }
 
 /// Fifty at once, against fifty times one divided by the processors.
