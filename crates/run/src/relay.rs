@@ -68,7 +68,7 @@ impl Relay {
             },
             from,
             to,
-            buffer: vec![0; SIZE],
+            buffer: Vec::new(),
             written: 0,
             filled: 0,
         }
@@ -86,6 +86,8 @@ impl Relay {
     /// Moves what can be moved now, after poll(2) said that something can.
     pub(crate) fn step(&mut self) -> State {
         if self.written == self.filled {
+            // Most containers run long and say little.
+            self.buffer.resize(SIZE, 0);
             match rustix::io::read(self.from.as_fd(), &mut self.buffer[..]) {
                 Ok(0) => return State::Done,
                 Ok(count) => (self.written, self.filled) = (0, count),

@@ -152,8 +152,13 @@ struct Ready {
     nothing: bool,
     ended: bool,
     call: Call,
-    relays: Vec<bool>,
+    relays: [bool; RELAYS],
 }
+
+/// The container's end, signals, and calls to be answered.
+const FIXED: usize = 3;
+/// One for each standard stream at most.
+const RELAYS: usize = 3;
 
 /// Waits until something is to be done, or until `patience` is over.
 fn wait(
@@ -161,16 +166,20 @@ fn wait(
     relays: &[(Direction, Relay)],
     patience: Option<Timespec>,
 ) -> Result<Ready, Error> {
-    let mut fds = Vec::with_capacity(relays.len() + 3);
-    fds.push(PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN));
-    fds.push(PollFd::new(watch.signals, PollFlags::IN));
     let calls = watch.emulation.as_ref().map(Supervisor::fd);
-    fds.extend(calls.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-    let fixed = fds.len();
-    fds.extend(relays.iter().map(|(_, relay)| {
-        let (fd, interest) = relay.interest();
-        PollFd::from_borrowed_fd(fd, interest)
-    }));
+    // What is not there has its place all the same, with nothing to wait for: no memory is asked for while nothing happens.
+    let nothing = || PollFd::from_borrowed_fd(watch.pidfd, PollFlags::empty());
+    let mut fds: [PollFd<'_>; FIXED + RELAYS] = std::array::from_fn(|place| match place {
+        0 => PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN),
+        1 => PollFd::new(watch.signals, PollFlags::IN),
+        2 => calls.map_or_else(nothing, |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        place => relays
+            .get(place - FIXED)
+            .map_or_else(nothing, |(_, relay)| {
+                let (fd, interest) = relay.interest();
+                PollFd::from_borrowed_fd(fd, interest)
+            }),
+    });
     let count = match poll(&mut fds, patience.as_ref()) {
         Ok(count) => Some(count),
         Err(Errno::INTR) => None,
@@ -185,7 +194,7 @@ fn wait(
             Some(events) if !events.is_empty() => Call::NoneLeft,
             _ => Call::None,
         },
-        relays: fds[fixed..].iter().map(ready).collect(),
+        relays: std::array::from_fn(|relay| ready(&fds[FIXED + relay])),
     })
 }
 
