@@ -52,7 +52,7 @@
 //! * `/proc/PID/status` and what a socket tells of its peer (`SO_PEERCRED`) show the kernel's view: root.
 //! * Credentials are a process's, not a thread's. C libraries set them for all threads alike; the few programs that set a
 //!   thread's alone (file servers) see them in every thread.
-//! * execve(2) copies the effective to the saved id; here, the saved one stays. Set-user-ID programs change nothing.
+//! * Set-user-ID programs change nothing, also where they may.
 //! * The old multiplexer `socketcall` of 32-bit programs is not looked into.
 //! * A process in a user namespace that it made itself has the kernel's answers alone: a container in the container. That
 //!   cannot have emulation of its own, for the kernel allows one supervisor.
