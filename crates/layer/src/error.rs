@@ -137,6 +137,12 @@ impl Error {
             {
                 Some("free some space, or use a store on another disk with --root DIR".into())
             }
+            // Folders and small files are kept open for a while.
+            Self::File { source, .. }
+                if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) =>
+            {
+                Some("let it have 1024 open files: ulimit -n 1024".into())
+            }
             Self::Aside { .. } | Self::AsideFormat { .. } => Some(
                 "remove the image with `minidock rmi -f` and pull or load it again".into(),
             ),
