@@ -371,8 +371,7 @@ mod tests {
         };
         assert_eq!(userns("keep-id:uid=5,gid=6"), keep(both));
         for (bad, why) in [
-            ("auto", "auto is not supported"),
-            ("auto:size=5", "auto is not supported"),
+            ("auto:size=5", "options of auto are not supported"),
             ("foo", "invalid USER mode"),
             ("host:x", "invalid USER mode"),
             ("keep-id:uid=x", "no id"),
