@@ -193,15 +193,21 @@ fn is_raw(settings: &Termios) -> bool {
         .intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
 }
 
-fn the_terminal_comes_back_after_kill_9(cx: &Context) {
-    cx.load_busybox();
+/// A container that has taken the terminal over and goes on for long; and the terminal's device.
+fn with_raw_terminal(cx: &Context) -> (Terminal, std::fs::File) {
     let script = "echo started; sleep 1000; true";
     let args = ["run", "--rm", "-it", "busybox", "sh", "-c", script];
-    // The container's first process, and minidock itself.
     let mut terminal = Terminal::start(cx, args);
     terminal.expect("started\r\n");
     let device = terminal.keep_device();
     until(&device, "raw", is_raw);
+    (terminal, device)
+}
+
+fn the_terminal_comes_back_after_kill_9(cx: &Context) {
+    cx.load_busybox();
+    // The container's first process, and minidock itself.
+    let (terminal, _device) = with_raw_terminal(cx);
     let minidock = terminal.running().pid().as_raw_nonzero();
     let children = std::fs::read_to_string(format!("/proc/{minidock}/task/{minidock}/children"));
     // The guard is the younger one.
@@ -211,11 +217,8 @@ fn the_terminal_comes_back_after_kill_9(cx: &Context) {
     kill_process(first, Signal::KILL).unwrap();
     assert_eq!(terminal.wait().code, Some(137));
     let settings = |device| format!("{:?}", tcgetattr(device).unwrap());
-    let mut terminal = Terminal::start(cx, args);
+    let (terminal, device) = with_raw_terminal(cx);
     let before = format!("{:?}", terminal.settings);
-    terminal.expect("started\r\n");
-    let device = terminal.keep_device();
-    until(&device, "raw", is_raw);
     assert_eq!(terminal.kill().code, None);
     until(&device, "put back", |now| !is_raw(now));
     assert_eq!(settings(&device), before);
@@ -223,12 +226,7 @@ fn the_terminal_comes_back_after_kill_9(cx: &Context) {
 
 fn a_terminal_that_others_have_taken_over_is_left_to_them(cx: &Context) {
     cx.load_busybox();
-    let script = "echo started; sleep 1000; true";
-    let args = ["run", "--rm", "-it", "busybox", "sh", "-c", script];
-    let mut terminal = Terminal::start(cx, args);
-    terminal.expect("started\r\n");
-    let device = terminal.keep_device();
-    until(&device, "raw", is_raw);
+    let (terminal, device) = with_raw_terminal(cx);
     // As a shell does that reads a line by itself.
     let mut theirs = terminal.settings.clone();
     theirs.local_modes.remove(LocalModes::ICANON);

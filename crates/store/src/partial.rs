@@ -6,6 +6,7 @@
 //! Files that nobody came back to for [`KEPT`] go with the next collection, all that nobody writes with
 //! [`Store::discard_partial`].
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -103,14 +104,21 @@ impl Store {
         self.discard_partial_older(KEPT).map(drop)
     }
 
+    /// The files' names.
+    pub(crate) fn partial_names(&self) -> Result<Vec<OsString>, StoreError> {
+        let folder = self.path(PARTIAL);
+        if folder.exists() {
+            list(&folder)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
     fn discard_partial_older(&self, age: Duration) -> Result<u64, StoreError> {
         let folder = self.path(PARTIAL);
-        if !folder.exists() {
-            return Ok(0);
-        }
         let now = SystemTime::now();
         let mut bytes = 0_u64;
-        for name in list(&folder)? {
+        for name in self.partial_names()? {
             let path = folder.join(name);
             // One that somebody has just completed is gone.
             let Ok(file) = open(&path, OpenOptions::new().write(true)) else {

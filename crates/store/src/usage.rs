@@ -66,13 +66,7 @@ impl Store {
             }
         }
         // Nothing refers to what came of layers whose transfer ended early.
-        let partial = self.path(PARTIAL);
-        let names = if partial.exists() {
-            list(&partial)?
-        } else {
-            Vec::new()
-        };
-        for name in names {
+        for name in self.partial_names()? {
             let name = format!("{PARTIAL}/{}", name.to_string_lossy());
             let meta = std::fs::symlink_metadata(self.path(&name));
             parts.insert(name, meta.map_or(0, |m| m.blocks() * BLOCK));

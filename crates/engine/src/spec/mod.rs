@@ -110,7 +110,7 @@ pub fn build(
         Some(profile) => process.apparmor_profile(profile.clone()),
         None => process,
     };
-    let linux = LinuxBuilder::default()
+    let mut linux = LinuxBuilder::default()
         .namespaces(namespaces::namespaces(wishes)?)
         .uid_mappings(id_mappings(facts.uid_map)?)
         .gid_mappings(id_mappings(facts.gid_map)?)
@@ -124,7 +124,6 @@ pub fn build(
                 .collect::<HashMap<_, _>>(),
         )
         .build()?;
-    let mut linux = linux;
     linux.set_resources(resources::resources(&wishes.limits)?);
     let mut spec = SpecBuilder::default()
         .version("1.2.0")

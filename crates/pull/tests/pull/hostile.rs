@@ -34,6 +34,17 @@ fn put_changed(world: &World, tag: &str, change: impl FnOnce(&mut Value)) {
         .put_manifest("app", tag, OCI_MANIFEST, bytes.as_bytes());
 }
 
+/// Whether the connection broke or stalled.
+fn is_broken(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Transport {
+            kind: TransportKind::Broken,
+            ..
+        }
+    )
+}
+
 #[test]
 fn a_config_is_what_its_descriptor_says() {
     let world = World::new(Registry::start());
@@ -187,17 +198,7 @@ fn a_header_without_end_is_left() {
     let fault = Fault::Status(200, long, "{}".into());
     world.registry.plan("/manifests/", 100, fault);
     let error = world.pull("app:1").unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            Error::Transport {
-                kind: TransportKind::Broken,
-                ..
-            }
-        ),
-        "{}",
-        chain(&error)
-    );
+    assert!(is_broken(&error), "{}", chain(&error));
     world.assert_nothing_there();
 }
 
@@ -364,17 +365,7 @@ fn a_drip_keeps_nobody_for_ever() {
     for path in ["/token", "/manifests/", "/data/"] {
         world.registry.plan(path, 100, Fault::Drip);
         let error = world.pull("app:1").unwrap_err();
-        assert!(
-            matches!(
-                &error,
-                Error::Transport {
-                    kind: TransportKind::Broken,
-                    ..
-                }
-            ),
-            "{path}: {}",
-            chain(&error)
-        );
+        assert!(is_broken(&error), "{path}: {}", chain(&error));
         assert!(!world.retries().is_empty(), "{path}");
         world.assert_nothing_there();
         world.registry.forget_plans();

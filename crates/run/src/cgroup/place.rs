@@ -108,9 +108,7 @@ impl Refusal {
 /// # Errors
 /// When there is no tree of version 2, or not the wished group in it.
 pub fn groups(parent: Option<&str>) -> Result<Vec<Group>, Refusal> {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let (mount, own) = own_group(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
-        .ok_or(Refusal::NoVersion2)?;
+    let (mount, own) = mount_and_own_folder()?;
     if look(&mount).controllers.is_empty() {
         return Err(Refusal::NoControllers);
     }
@@ -163,8 +161,7 @@ pub(super) fn look(folder: &Path) -> Group {
     }
 }
 
-/// Where the hierarchy of version 2 is mounted, and the folder of the caller's group in it: from `/proc/self/cgroup` and
-/// `/proc/self/mountinfo`.
+/// The same from the content of `/proc/self/cgroup` and `/proc/self/mountinfo`.
 fn own_group(own: &str, mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     mountinfo.lines().find_map(|line| {
@@ -181,12 +178,15 @@ fn own_group(own: &str, mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
+/// Where the hierarchy of version 2 is mounted, and the folder of the caller's group in it.
+fn mount_and_own_folder() -> Result<(PathBuf, PathBuf), Refusal> {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    own_group(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")).ok_or(Refusal::NoVersion2)
+}
+
 /// The folder of the caller's own group.
 pub(super) fn own_folder() -> Result<PathBuf, Refusal> {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    own_group(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
-        .map(|(_, own)| own)
-        .ok_or(Refusal::NoVersion2)
+    Ok(mount_and_own_folder()?.1)
 }
 
 /// The first group in which one with these settings can be made. Of several reasons why there is none, the nearest one's is

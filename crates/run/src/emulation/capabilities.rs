@@ -133,18 +133,9 @@ mod tests {
 
     const SOME: CapabilitySet = CapabilitySet::CHOWN.union(CapabilitySet::NET_RAW);
 
-    fn ids(real: u32, effective: u32, saved: u32) -> Ids {
-        Ids {
-            real,
-            effective,
-            saved,
-            file: effective,
-        }
-    }
-
     #[test]
     fn capabilities_follow_ids() {
-        let (root, away, user) = (ids(0, 0, 0), ids(0, 5, 0), ids(5, 5, 5));
+        let (root, away, user) = (Ids::of(0, 0, 0), Ids::of(0, 5, 0), Ids::of(5, 5, 5));
         let all = Capabilities::all(SOME);
         let latent = Capabilities {
             effective: CapabilitySet::empty(),

@@ -161,37 +161,41 @@ impl Credentials {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const U: u32 = UNCHANGED;
-
-    fn ids(real: u32, effective: u32, saved: u32) -> Ids {
-        Ids {
+impl Ids {
+    /// Ids whose files are reached as the effective one.
+    pub(super) fn of(real: u32, effective: u32, saved: u32) -> Self {
+        Self {
             real,
             effective,
             saved,
             file: effective,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const U: u32 = UNCHANGED;
 
     /// As the manual pages have it.
     #[test]
     fn ids_change_as_in_the_kernel() {
-        let root = ids(0, 0, 0);
-        let (user, away) = (ids(5, 5, 5), ids(0, 5, 0));
+        let root = Ids::of(0, 0, 0);
+        let (user, away) = (Ids::of(5, 5, 5), Ids::of(0, 5, 0));
         let denied = Err(Errno::PERM);
         assert_eq!(root.set(5, true), Ok(user));
         assert_eq!(root.set(U, true), Err(Errno::INVAL));
         assert_eq!(user.set(5, false), Ok(user));
         assert_eq!(user.set(0, false), denied);
         assert_eq!(away.set(0, false), Ok(root));
-        assert_eq!(ids(0, 5, 5).set(6, false), denied);
+        assert_eq!(Ids::of(0, 5, 5).set(6, false), denied);
 
         // seteuid(2) is setresuid(-1, id, -1).
         assert_eq!(root.set_three([U, 5, U], true), Ok(away));
         assert_eq!(away.set_three([U, 0, U], false), Ok(root));
-        assert_eq!(away.set_three([U, U, 5], false), Ok(ids(0, 5, 5)));
+        assert_eq!(away.set_three([U, U, 5], false), Ok(Ids::of(0, 5, 5)));
         assert_eq!(away.set_three([U, U, 6], false), denied);
         assert_eq!(user.set_three([5, 0, 5], false), denied);
         assert_eq!(user.set_three([U, U, U], false), Ok(user));
@@ -199,11 +203,11 @@ mod tests {
         assert_eq!(root.set_two(5, 5, true), Ok(user));
         // The saved id keeps what only the effective one left.
         assert_eq!(root.set_two(U, 0, true), Ok(root));
-        assert_eq!(root.set_two(U, 5, true), Ok(ids(0, 5, 5)));
-        assert_eq!(ids(0, 5, 0).set_two(5, 0, false), Ok(ids(5, 0, 0)));
-        assert_eq!(ids(5, 6, 7).set_two(7, U, false), denied);
-        assert_eq!(ids(5, 6, 7).set_two(U, 7, false), Ok(ids(5, 7, 7)));
-        assert_eq!(ids(5, 6, 7).set_two(U, 5, false), Ok(ids(5, 5, 7)));
+        assert_eq!(root.set_two(U, 5, true), Ok(Ids::of(0, 5, 5)));
+        assert_eq!(Ids::of(0, 5, 0).set_two(5, 0, false), Ok(Ids::of(5, 0, 0)));
+        assert_eq!(Ids::of(5, 6, 7).set_two(7, U, false), denied);
+        assert_eq!(Ids::of(5, 6, 7).set_two(U, 7, false), Ok(Ids::of(5, 7, 7)));
+        assert_eq!(Ids::of(5, 6, 7).set_two(U, 5, false), Ok(Ids::of(5, 5, 7)));
         assert_eq!(user.set_two(U, 0, false), denied);
 
         assert_eq!(root.set_file(5, true).file, 5);
@@ -215,7 +219,12 @@ mod tests {
     /// A C library makes the same call in each thread of a process, which has one record here.
     #[test]
     fn a_change_that_was_made_can_be_made_again() {
-        let starts = [ids(0, 0, 0), ids(0, 5, 0), ids(5, 6, 7), ids(5, 5, 0)];
+        let starts = [
+            Ids::of(0, 0, 0),
+            Ids::of(0, 5, 0),
+            Ids::of(5, 6, 7),
+            Ids::of(5, 5, 0),
+        ];
         let some = [0, 5, 6, 7, U];
         for start in starts {
             let privileged = |ids: Ids| ids.effective == 0;
@@ -251,13 +260,13 @@ mod tests {
         assert_eq!(root.after_exec(), root);
         // What was put aside for a while is gone, and what was kept on purpose as well.
         let mut latent = root.clone();
-        (latent.uid, latent.capabilities.keep) = (ids(5, 5, 0), true);
+        (latent.uid, latent.capabilities.keep) = (Ids::of(5, 5, 0), true);
         let after = latent.after_exec();
-        assert_eq!(after.uid, ids(5, 5, 5));
+        assert_eq!(after.uid, Ids::of(5, 5, 5));
         assert_eq!(after.capabilities, Capabilities::none());
         assert_eq!(after.groups, [4]);
         // A set-user-ID program that is itself for a moment.
-        latent.uid = ids(0, 5, 5);
+        latent.uid = Ids::of(0, 5, 5);
         assert_eq!(latent.after_exec().capabilities.permitted, all);
     }
 }

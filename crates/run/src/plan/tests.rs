@@ -59,6 +59,23 @@ fn spec(change: impl FnOnce(&mut serde_json::Value)) -> Spec {
     serde_json::from_value(value).unwrap()
 }
 
+/// A launch with nothing but what every one has.
+fn launch<'a>(spec: &'a Spec, rootfs: &'a Rootfs) -> Launch<'a> {
+    Launch {
+        spec,
+        rootfs,
+        provide: &[],
+        interactive: false,
+        terminal: false,
+        attach: [true; 3],
+        init: false,
+        default_filter: false,
+        root_emulation: RootEmulation::Off,
+        cgroup: None,
+        mountpoint: Path::new("/c/rootfs"),
+    }
+}
+
 fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
     let rootfs = Rootfs::Overlay {
         lower: vec![PathBuf::from("/l/2"), PathBuf::from("/l/1")],
@@ -68,17 +85,8 @@ fn planned(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
     };
     let provide = [Provision::Folder("/data".into())];
     let launch = Launch {
-        spec,
-        rootfs: &rootfs,
         provide: &provide,
-        interactive: false,
-        terminal: false,
-        attach: [true; 3],
-        init: false,
-        default_filter: false,
-        root_emulation: RootEmulation::Off,
-        cgroup: None,
-        mountpoint: Path::new("/c/rootfs"),
+        ..launch(spec, &rootfs)
     };
     plan(&launch, host)
 }
@@ -228,17 +236,8 @@ fn walls_besides_namespaces_stand_where_nobody_notices_them() {
         let spec = spec(|v| change(v));
         let rootfs = Rootfs::Bind("/l/1".into());
         let launch = Launch {
-            spec: &spec,
-            rootfs: &rootfs,
-            provide: &[],
-            interactive: false,
-            terminal: false,
-            attach: [true; 3],
-            init: false,
             default_filter,
-            root_emulation: RootEmulation::Off,
-            cgroup: None,
-            mountpoint: Path::new("/c/rootfs"),
+            ..launch(&spec, &rootfs)
         };
         lines(&plan(&launch, host).unwrap())
     };
@@ -305,19 +304,7 @@ fn a_slave_mount_keeps_the_others_private() {
 fn volumes_are_filled_by_a_process_that_has_the_containers_ids_and_no_program() {
     let spec = spec(|_| {});
     let rootfs = Rootfs::Bind("/l/1".into());
-    let launch = Launch {
-        spec: &spec,
-        rootfs: &rootfs,
-        provide: &[],
-        interactive: false,
-        terminal: false,
-        attach: [true; 3],
-        init: false,
-        default_filter: false,
-        root_emulation: RootEmulation::Off,
-        cgroup: None,
-        mountpoint: Path::new("/c/rootfs"),
-    };
+    let launch = launch(&spec, &rootfs);
     let fills = [(Path::new("/data"), Path::new("/v/_data"))];
     let plan = super::plan_fill(&launch, &user(), &fills).unwrap();
     assert_eq!(
@@ -355,17 +342,8 @@ fn a_reaper_stays_just_before_the_program() {
     let spec = spec(|_| {});
     let rootfs = Rootfs::Bind("/l/1".into());
     let launch = Launch {
-        spec: &spec,
-        rootfs: &rootfs,
-        provide: &[],
-        interactive: false,
-        terminal: false,
-        attach: [true; 3],
         init: true,
-        default_filter: false,
-        root_emulation: RootEmulation::Off,
-        cgroup: None,
-        mountpoint: Path::new("/c/rootfs"),
+        ..launch(&spec, &rootfs)
     };
     let lines = lines(&plan(&launch, &user()).unwrap());
     let last = [
@@ -382,17 +360,8 @@ fn the_filter_comes_as_late_as_it_can() {
         let spec = spec(|v| v["process"]["noNewPrivileges"] = no_new_privileges.into());
         let rootfs = Rootfs::Bind("/l/1".into());
         let launch = Launch {
-            spec: &spec,
-            rootfs: &rootfs,
-            provide: &[],
-            interactive: false,
-            terminal: false,
-            attach: [true; 3],
-            init: false,
             default_filter: true,
-            root_emulation: RootEmulation::Off,
-            cgroup: None,
-            mountpoint: Path::new("/c/rootfs"),
+            ..launch(&spec, &rootfs)
         };
         plan(&launch, host).unwrap()
     };
