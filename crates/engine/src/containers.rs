@@ -1,6 +1,6 @@
 //! `ps`: which containers there are.
 
-use minidock_store::ContainerState;
+use minidock_store::{ContainerState, Identity, Status};
 
 use crate::{Engine, Error};
 
@@ -17,10 +17,20 @@ impl ContainerLine {
     /// Docker's word for where it is in its life.
     pub fn status(&self) -> &'static str {
         match (self.running, self.state.pid, self.state.exit_code) {
+            (true, ..) if self.state.paused => "paused",
             (true, ..) => "running",
+            (false, ..) if self.is_restarting() => "restarting",
             (false, None, None) => "created",
             (false, ..) => "exited",
         }
+    }
+}
+
+impl ContainerLine {
+    /// Whether its monitor is about to start it again.
+    pub fn is_restarting(&self) -> bool {
+        self.state.status == Status::Restarting
+            && self.state.monitor.is_some_and(Identity::is_alive)
     }
 }
 

@@ -86,7 +86,8 @@ impl Engine {
         images.dedup();
         let rootless = !rustix::process::geteuid().is_root();
         self.enter()?;
-        let storage::Choice { driver, reasons } = self.storage(None)?;
+        let storage::Choice { driver, reasons } =
+            storage::choose(&self.store, self.driver, None, self.ids.search())?;
         let id_map = self.store.id_mapping().clone();
         let mut warnings: Vec<String> = reasons
             .iter()

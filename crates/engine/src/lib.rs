@@ -8,6 +8,8 @@
 mod check;
 mod containers;
 mod copy;
+mod create;
+mod created;
 mod devices;
 pub mod dockerfile;
 pub mod doctor;
@@ -31,6 +33,7 @@ mod run;
 mod seccomp;
 pub mod signal;
 pub mod spec;
+mod start;
 pub mod storage;
 mod subids;
 mod untag;
@@ -47,6 +50,7 @@ use ids::Ids;
 
 pub use containers::ContainerLine;
 pub use copy::{Copied, CopyError, CopyOptions, Inside};
+pub use created::Created;
 pub use error::Error;
 pub use export::DiffLine;
 pub use host::Caller;

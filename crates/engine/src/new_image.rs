@@ -308,7 +308,7 @@ impl Engine {
             image_id: image_id.clone(),
             created: String::new(),
             size: 0,
-            last_tagged: labelling.reference.as_ref().map(|_| crate::run::now()),
+            last_tagged: labelling.reference.as_ref().map(|_| crate::run::now().0),
         };
         if let Some(reference) = &labelling.reference {
             record = record.named(reference);

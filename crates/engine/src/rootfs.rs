@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use minidock_oci::ImageConfig;
+use minidock_oci::ContainerConfig;
 use minidock_run::{Provision, Rootfs};
 use oci_spec::runtime::Spec;
 
@@ -19,7 +19,7 @@ pub fn choose(
     driver: &dyn StorageDriver,
     wanted: &Wanted<'_>,
     spec: &Spec,
-    config: &ImageConfig,
+    config: &ContainerConfig,
 ) -> Result<Rootfs, Error> {
     let read_only = spec.root().as_ref().and_then(|r| r.readonly()) == Some(true);
     if read_only
@@ -32,7 +32,7 @@ pub fn choose(
 }
 
 /// Whether a tree has, without symbolic links on the way, every mount's target, the working directory and the volumes.
-fn has_all_places(tree: &Path, spec: &Spec, config: &ImageConfig) -> bool {
+fn has_all_places(tree: &Path, spec: &Spec, config: &ContainerConfig) -> bool {
     let found = |inside: &Path| {
         let mut at = tree.to_owned();
         let mut meta = None;
@@ -67,20 +67,16 @@ fn has_all_places(tree: &Path, spec: &Spec, config: &ImageConfig) -> bool {
             _ => is_folder(m.destination()),
         })
         && is_folder(cwd)
-        && config
-            .config
-            .volumes
-            .keys()
-            .all(|v| is_folder(Path::new(v)))
+        && config.volumes.keys().all(|v| is_folder(Path::new(v)))
 }
 
 /// What Docker's containers have beside the image's files: `/etc/mtab`, and a folder for each volume.
-pub fn provisions(config: &ImageConfig) -> Vec<Provision> {
+pub fn provisions(config: &ContainerConfig) -> Vec<Provision> {
     let mut provide = vec![Provision::Link {
         path: "/etc/mtab".into(),
         target: "/proc/mounts".into(),
     }];
-    let volumes = config.config.volumes.keys();
+    let volumes = config.volumes.keys();
     provide.extend(volumes.map(|v| Provision::Folder(Path::new("/").join(v))));
     provide
 }

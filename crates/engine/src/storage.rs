@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use minidock_layer::{Files, Ownership, flatten};
@@ -87,12 +88,25 @@ impl StorageDriver for Overlay {
     }
 
     fn rootfs(&self, wanted: &Wanted<'_>) -> Result<Rootfs, Error> {
+        let work = wanted.container.folder().join("work");
+        clear_work(&work);
         Ok(Rootfs::Overlay {
             lower: wanted.lower(),
             upper: wanted.container.written(Driver::Overlay),
-            work: wanted.container.folder().join("work"),
+            work,
             volatile: true,
         })
+    }
+}
+
+/// Removes what the last mount left. It was a volatile one, for which overlayfs leaves a mark: what was written may have been
+/// lost in a crash of the host. What is there is what the container left, so it may be mounted again.
+fn clear_work(work: &Path) {
+    let left = work.join("work");
+    // Made without any permission.
+    if std::fs::set_permissions(&left, PermissionsExt::from_mode(0o700)).is_ok() {
+        // What stays is told by the kernel when it refuses the mount.
+        let _ = std::fs::remove_dir_all(&left);
     }
 }
 
@@ -120,6 +134,9 @@ impl StorageDriver for FuseOverlayfs {
     }
 }
 
+/// Says that a container has got its copy of the image's files.
+const COPIED: &str = "copied";
+
 #[derive(Debug)]
 struct Flat;
 
@@ -133,8 +150,13 @@ impl StorageDriver for Flat {
             store, container, ..
         } = *wanted;
         let tree = container.written(Driver::Flat);
-        if let Some(image) = self.whole_image(wanted)? {
+        // Once only: what is there afterwards is the container's own.
+        let mark = container.folder().join(COPIED);
+        if !mark.exists()
+            && let Some(image) = self.whole_image(wanted)?
+        {
             make_flat(store, &[image], &tree, Files::Copied)?;
+            container.write_file(COPIED, b"", 0o600)?;
         }
         Ok(Rootfs::Bind(tree))
     }

@@ -24,7 +24,7 @@ pub(crate) struct Mounts {
 }
 
 /// A volume that takes over what the image has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Fill {
     /// Its name.
     volume: String,
@@ -189,7 +189,7 @@ impl Engine {
         };
         Ok(VolumeRecord {
             name,
-            created: now(),
+            created: now().0,
             labels,
             anonymous,
             owner: (anonymous && owner.auto_remove).then(|| owner.id.to_owned()),
@@ -378,7 +378,7 @@ impl Engine {
         self.enter()?;
         let hold = self.store.hold()?;
         let mut record = VolumeRecord {
-            created: now(),
+            created: now().0,
             labels,
             ..VolumeRecord::default()
         };

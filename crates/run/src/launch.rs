@@ -66,6 +66,9 @@ pub struct Launch<'a> {
     pub terminal: bool,
     /// Which of the caller's stdin, stdout and stderr the container has; the null device stands for the others.
     pub attach: [bool; 3],
+    /// The standard streams are the supervisor's, whatever the caller's are: it reads what the container writes, and writes what the
+    /// container is to read.
+    pub kept: bool,
     /// The container's first process is one of ours that passes signals on to the program and reaps.
     pub init: bool,
     /// Docker's default seccomp profile applies where the Spec has no `linux.seccomp`. Whoever wants no filter says so in the

@@ -56,7 +56,10 @@ pub(crate) struct Outside {
 /// `user` is the container's user as the host counts: a pipe of another one's could be written to, but not opened as
 /// `/dev/stdout`, so it is relayed as well.
 pub(crate) fn prepare(plan: &Plan) -> Result<(Inside, Outside), Error> {
-    let (interactive, user) = (plan.interactive && plan.attach[0], plan.host_user);
+    let (interactive, user) = (
+        plan.interactive && (plan.kept || plan.attach[0]),
+        plan.host_user,
+    );
     let mut outside = Outside::default();
     if plan.terminal {
         return Ok((
@@ -66,7 +69,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Inside, Outside), Error> {
     }
     let stdin = if !interactive {
         null()?
-    } else if may_be_handed_over(rustix::stdio::stdin(), user) {
+    } else if !plan.kept && may_be_handed_over(rustix::stdio::stdin(), user) {
         Source::Callers
     } else {
         let (reader, writer) = new_pipe()?;
@@ -74,10 +77,10 @@ pub(crate) fn prepare(plan: &Plan) -> Result<(Inside, Outside), Error> {
         Source::Pipe(reader)
     };
     let output = |number: usize, fd: BorrowedFd<'_>, ours: &mut Option<OwnedFd>| {
-        if !plan.attach[number] {
+        if !plan.kept && !plan.attach[number] {
             return null();
         }
-        if may_be_handed_over(fd, user) {
+        if !plan.kept && may_be_handed_over(fd, user) {
             return Ok::<_, Error>(Source::Callers);
         }
         let (reader, writer) = new_pipe()?;

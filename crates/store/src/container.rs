@@ -20,6 +20,12 @@ use crate::{Driver, RootAttributes, Store, StoreError};
 /// The file in a container's folder that its supervisor keeps locked.
 const LOCK: &str = "lock";
 
+/// The file in a container's folder that says what it was made from.
+pub const CREATED: &str = "create.json";
+
+/// The file that whoever changes the state has locked for that moment.
+const STATE_LOCK: &str = "state.lock";
+
 /// The folder of all files of a container that has no overlay.
 const TREE: &str = "tree";
 
@@ -40,6 +46,8 @@ pub enum Status {
     Created,
     /// Started. Only true while the recorded process lives; ask [`ContainerState::is_alive`].
     Running,
+    /// Ended, and its monitor will start it again.
+    Restarting,
     /// Ended.
     Exited,
 }
@@ -96,6 +104,60 @@ pub struct ContainerState {
     /// The folder of its control group, if it has one.
     #[serde(default)]
     pub cgroup: Option<PathBuf>,
+    /// Nanoseconds after [`Self::created`].
+    #[serde(default)]
+    pub created_nanos: u32,
+    /// When it last started, in seconds since 1970.
+    #[serde(default)]
+    pub started: Option<u64>,
+    /// Nanoseconds after [`Self::started`].
+    #[serde(default)]
+    pub started_nanos: u32,
+    /// Nanoseconds after [`Self::finished`].
+    #[serde(default)]
+    pub finished_nanos: u32,
+    /// It was made to stay until it is started, so that nobody takes it for one that a killed process left.
+    #[serde(default)]
+    pub kept: bool,
+    /// The process that watches over it, if that is not the one that the user waits for.
+    #[serde(default)]
+    pub monitor: Option<Identity>,
+    /// Somebody has asked it to end since it was last started, so that it is not started again.
+    #[serde(default)]
+    pub stopped_by_hand: bool,
+    /// All its processes stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// How often it was started again since somebody last started it.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Why it could not be started.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The kernel ended a process of it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+}
+
+/// A process: its id alone may be another's one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// As the host counts.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl Identity {
+    /// Of a process that lives.
+    pub fn of(pid: i32) -> Option<Self> {
+        start_time(pid).map(|start_time| Self { pid, start_time })
+    }
+
+    /// Whether it lives.
+    pub fn is_alive(self) -> bool {
+        start_time(self.pid) == Some(self.start_time)
+    }
 }
 
 /// What a mount shows.
@@ -136,10 +198,15 @@ pub struct MountRecord {
 impl ContainerState {
     /// Whether the recorded process still runs. A pid alone would not do: pids are reused.
     pub fn is_alive(&self) -> bool {
-        let (Some(pid), Some(start)) = (self.pid, self.start_time) else {
-            return false;
-        };
-        self.status == Status::Running && start_time(pid) == Some(start)
+        self.status == Status::Running && self.process().is_some_and(Identity::is_alive)
+    }
+
+    /// Its first process, as last written.
+    pub fn process(&self) -> Option<Identity> {
+        Some(Identity {
+            pid: self.pid?,
+            start_time: self.start_time?,
+        })
     }
 }
 
@@ -170,6 +237,8 @@ pub struct NewContainer<'a> {
     pub name: &'a str,
     /// Owner and mode of `/`.
     pub root: RootAttributes,
+    /// What it was made from, in words of the caller's: [`CREATED`].
+    pub created: &'a [u8],
 }
 
 /// As long as this lives, a container is not started.
@@ -229,6 +298,7 @@ impl Store {
                     .map_err(StoreError::io("create", &path))?;
             }
             self.set_root(&container.written(state.driver), new.root)?;
+            container.write_file(CREATED, new.created, 0o600)?;
             // Last: what has a state is whole.
             container.write_state(state)
         })();
@@ -441,7 +511,26 @@ impl Container {
         read_json(&self.folder.join("state.json"))
     }
 
-    /// Replaces the state.
+    /// Changes the state: reads it, lets `change` change it, writes it, while nobody else does so. Returns what was written.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchContainer`], or when it cannot be read or written.
+    pub fn change_state(
+        &self,
+        change: impl FnOnce(&mut ContainerState),
+    ) -> Result<ContainerState, StoreError> {
+        let gone = || StoreError::NoSuchContainer(self.id.clone());
+        let _alone = match Lock::wait(&self.folder.join(STATE_LOCK), LockMode::Exclusive) {
+            Err(_) if !self.folder.exists() => return Err(gone()),
+            lock => lock?,
+        };
+        let mut state = self.state()?.ok_or_else(gone)?;
+        change(&mut state);
+        self.write_state(&state)?;
+        Ok(state)
+    }
+
+    /// Replaces the state. Only for whoever alone can know of the container; see [`change_state`](Self::change_state).
     ///
     /// # Errors
     /// When it cannot be written.
@@ -474,7 +563,9 @@ impl Container {
     /// under which containers are made.
     fn is_left(&self) -> Result<bool, StoreError> {
         let left = match self.state() {
-            Ok(Some(state)) => state.auto_remove,
+            Ok(Some(state)) => {
+                state.auto_remove && !(state.kept && state.status == Status::Created)
+            }
             Ok(None) => true,
             // A damaged state is for the user to see.
             Err(_) => false,

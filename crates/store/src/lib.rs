@@ -69,7 +69,8 @@ mod volumes;
 pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
 pub use container::{
-    Container, ContainerState, MountKind, MountRecord, NewContainer, Status, Stopped,
+    CREATED, Container, ContainerState, Identity, MountKind, MountRecord, NewContainer, Status,
+    Stopped,
 };
 pub use driver::{Driver, DriverError, DriverRecord, TriedDriver};
 pub use error::StoreError;

@@ -31,7 +31,7 @@ impl Found {
 }
 
 /// Mode, owner and time of an image's root folder, which a container's upper folder must repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootAttributes {
     /// Permission bits.
     pub mode: u32,
@@ -42,7 +42,7 @@ pub struct RootAttributes {
 }
 
 /// An image's layers as folders of the store (`images/<hex>.json`, derived, not authoritative).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageLayers {
     /// Folder names relative to the store, base first.
     pub folders: Vec<String>,

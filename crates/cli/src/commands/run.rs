@@ -123,6 +123,7 @@ fn request(typed: Typed) -> RunRequest {
         wishes: typed.wishes,
         name: typed.name,
         auto_remove: typed.auto_remove,
+        kept: false,
         interactive: typed.interactive,
         attach: typed.attach,
         cidfile: typed.cidfile,

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Capability, PosixRlimitType};
+use serde::{Deserialize, Serialize};
 
 /// Which network a container has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// A network namespace of its own with nothing but `lo`.
     #[default]
@@ -18,7 +19,8 @@ pub enum Network {
 }
 
 /// What the user asked for, after flags were parsed and the caller's environment was consulted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Wishes {
     /// Arguments after the image.
     pub command: Vec<String>,
@@ -81,7 +83,8 @@ pub struct Wishes {
 }
 
 /// What the container may do and see, where that differs from the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Security {
     /// Everything that the caller himself may do.
     pub privileged: bool,
@@ -100,7 +103,7 @@ pub struct Security {
 }
 
 /// Which system calls a container can make.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
     /// Docker's default profile; every one where the container is privileged.
     #[default]
@@ -117,7 +120,7 @@ pub enum Seccomp {
 }
 
 /// Capabilities to add or drop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CapabilityWish {
     /// All of them.
     All,
@@ -126,7 +129,7 @@ pub enum CapabilityWish {
 }
 
 /// A device of the host's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceWish {
     /// On the host: a device node, or a folder of them.
     pub source: PathBuf,
@@ -135,7 +138,7 @@ pub struct DeviceWish {
 }
 
 /// A limit of setrlimit(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Which.
     pub kind: PosixRlimitType,
@@ -146,7 +149,7 @@ pub struct Ulimit {
 }
 
 /// Whether system calls by which root acts for others are answered as if there were others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EmulationWish {
     /// Where the container has one id, which is root's.
     #[default]
@@ -163,7 +166,8 @@ pub type DeviceNumber = (u32, u32);
 pub type DeviceRate = (DeviceNumber, u64);
 
 /// Limits on all of a container's processes together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Bytes of memory; -1 for no limit.
     pub memory: Option<i64>,
@@ -202,7 +206,8 @@ pub struct Limits {
 }
 
 /// Which namespaces are the container's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Namespaces {
     /// It sees the host's processes.
     pub host_pid: bool,
@@ -219,7 +224,7 @@ pub struct Namespaces {
 }
 
 /// Which IPC namespace, and what is at `/dev/shm`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ipc {
     /// Its own.
     #[default]
@@ -231,7 +236,8 @@ pub enum Ipc {
 }
 
 /// Who the caller is inside; his own ids where nothing is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KeepId {
     /// User id.
     pub uid: Option<u32>,
@@ -240,7 +246,8 @@ pub struct KeepId {
 }
 
 /// What takes the place of the host's `/etc/resolv.conf`, line by line where something is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dns {
     /// Name servers.
     pub servers: Vec<IpAddr>,
@@ -251,7 +258,7 @@ pub struct Dns {
 }
 
 /// Something to be mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountWish {
     /// The path inside: absolute, without `.` and `..`, not `/`.
     pub target: String,
@@ -262,7 +269,7 @@ pub struct MountWish {
 }
 
 /// What can be written through a mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Everything.
     #[default]
@@ -276,7 +283,7 @@ pub enum Access {
 }
 
 /// What a mount shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountWishKind {
     /// A file or folder of the host's.
     Bind {
@@ -306,7 +313,7 @@ pub enum MountWishKind {
 }
 
 /// How mounts on the host and in the container affect each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Propagation {
     /// Not at all.
     #[default]
@@ -316,7 +323,7 @@ pub enum Propagation {
 }
 
 /// Mounts of another container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumesFrom {
     /// Name or id.
     pub container: String,

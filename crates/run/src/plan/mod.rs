@@ -58,6 +58,8 @@ pub struct Plan {
     /// The container's user as the host counts.
     pub(crate) host_user: u32,
     pub(crate) interactive: bool,
+    /// The standard streams are the supervisor's.
+    pub(crate) kept: bool,
     /// Rows and columns that the Spec wants for the terminal.
     pub(crate) console_size: Option<(u16, u16)>,
     /// The process becomes a program. One that does not has memory of its own and may allocate.
@@ -189,6 +191,7 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
         terminal,
         host_user,
         interactive: launch.interactive,
+        kept: launch.kept,
         console_size: process
             .console_size()
             .map(|size| (clamp(size.height()), clamp(size.width()))),
@@ -231,6 +234,7 @@ pub(crate) fn plan_fill(
         terminal: false,
         host_user: host.uid,
         interactive: false,
+        kept: false,
         console_size: None,
         attach: [true; 3],
         program: false,

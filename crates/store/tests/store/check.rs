@@ -50,6 +50,7 @@ fn world() -> World {
     let new = NewContainer {
         name: "web",
         root: layers.root,
+        created: b"{}",
     };
     let state = state(&store, "web", &app, layers.folders);
     let container = store

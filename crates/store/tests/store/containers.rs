@@ -34,6 +34,7 @@ fn a_container_keeps_its_name_and_its_layers_until_it_is_removed() {
     let new = NewContainer {
         name: "web",
         root: layers.root,
+        created: b"{}",
     };
     let first = state(&store, "web", &image, layers.folders.clone());
     let container = store
@@ -78,7 +79,15 @@ fn a_container_that_a_killed_process_left_goes_only_if_it_was_to_go() {
         let mut state = state(&store, name, &image, layers.folders.clone());
         state.auto_remove = auto_remove;
         let root = layers.root;
-        store.create_container(&store.hold().unwrap(), &NewContainer { name, root }, &state)
+        store.create_container(
+            &store.hold().unwrap(),
+            &NewContainer {
+                name,
+                root,
+                created: b"{}",
+            },
+            &state,
+        )
     };
     let running = create("running", true).unwrap();
     // Dropping the value is what the kernel does to a killed process's lock.
@@ -106,6 +115,7 @@ fn a_name_left_by_a_killed_process_is_free() {
     let new = NewContainer {
         name: "web",
         root: layers.root,
+        created: b"{}",
     };
     let wanted = state(&store, "web", &image, layers.folders);
     store
@@ -125,6 +135,7 @@ fn a_container_that_another_process_removes_is_gone_for_who_still_knows_it() {
     let new = NewContainer {
         name: "web",
         root: layers.root,
+        created: b"{}",
     };
     let wanted = state(&store, "web", &image, layers.folders);
     let hold = store.hold().unwrap();
