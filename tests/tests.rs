@@ -23,6 +23,7 @@ mod crash_points;
 mod debian;
 mod docker_hub;
 mod doctor;
+mod events;
 mod fixtures;
 mod flags;
 mod full_disk;

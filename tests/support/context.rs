@@ -230,6 +230,7 @@ impl Context {
         list(&self.root(), &self.root(), &mut files);
         files.retain(|path, _| {
             !path.starts_with("locks/")
+                && !path.starts_with("events/")
                 && ![
                     "version.json",
                     "oci-layout",

@@ -43,6 +43,16 @@ pub fn rfc3339_local(time: Option<Timestamp>) -> String {
     )
 }
 
+/// `2024-01-31T18:00:00.123456789+01:00`, in the caller's time zone.
+pub fn precise_local(time: Timestamp) -> String {
+    let zoned = time.to_zoned(TimeZone::system());
+    let format = match zoned.offset().is_zero() {
+        true => "%Y-%m-%dT%H:%M:%S.%9fZ",
+        false => "%Y-%m-%dT%H:%M:%S.%9f%:z",
+    };
+    zoned.strftime(format).to_string()
+}
+
 /// How long ago, `3 weeks ago`; nothing for no time.
 pub fn since(time: Option<Timestamp>) -> String {
     time.map_or_else(String::new, |time| {
@@ -183,5 +193,7 @@ mod tests {
         assert_eq!(long(None), "0001-01-01 00:00:00 +0000 UTC");
         assert_eq!(rfc3339_local(None), "0001-01-01T00:00:00Z");
         assert_eq!(since(None), "");
+        let precise = precise_local(Timestamp::from_nanosecond(1_700_000_000_000_000_005).unwrap());
+        assert!(precise.contains(".000000005"), "{precise}");
     }
 }

@@ -51,7 +51,6 @@ const MISSING: &[(&[&str], &str, &str)] = &[
             "plugin",
             "context",
             "trust",
-            "events",
             "checkpoint",
         ],
         "there is no daemon that could do it",

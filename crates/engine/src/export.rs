@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use minidock_layer::change::ChangeKind;
 use minidock_layer::write::{ArchiveOptions, TarWriter, archive};
 
+use crate::events::Event;
 use crate::{Engine, Error};
 
 /// A line of `diff`.
@@ -27,7 +28,9 @@ impl Engine {
         archive(&view.merged, &mut tar, &ArchiveOptions::default()).map_err(|e| view.failed(e))?;
         tar.finish()
             .and_then(|mut to| to.flush())
-            .map_err(|e| view.failed(minidock_layer::Error::WriteArchive(e)))
+            .map_err(|e| view.failed(minidock_layer::Error::WriteArchive(e)))?;
+        self.tell(&Event::container(&view.state, "export"));
+        Ok(())
     }
 
     /// What a container changed in its image's files, sorted.

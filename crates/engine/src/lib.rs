@@ -15,6 +15,7 @@ pub mod dockerfile;
 pub mod doctor;
 mod effective;
 mod error;
+pub mod events;
 mod export;
 mod group;
 mod host;
@@ -152,12 +153,14 @@ impl Engine {
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pulled, Error> {
         self.enter()?;
-        Ok(minidock_pull::pull(
-            &self.store,
-            reference,
-            options,
-            events,
-        )?)
+        let pulled = minidock_pull::pull(&self.store, reference, options, events)?;
+        self.tell_image(
+            &reference.familiar(),
+            &reference.familiar_name(),
+            "pull",
+            Some(&pulled.image_id),
+        );
+        Ok(pulled)
     }
 
     /// Pushes the image of this name to its registry.
@@ -172,13 +175,14 @@ impl Engine {
         options: &PullOptions,
         events: &(dyn Fn(Event) + Sync),
     ) -> Result<Pushed, Error> {
-        Ok(minidock_pull::push(
-            &self.store,
-            reference,
-            which,
-            options,
-            events,
-        )?)
+        let pushed = minidock_pull::push(&self.store, reference, which, options, events)?;
+        self.tell_image(
+            &reference.familiar(),
+            &reference.familiar_name(),
+            "push",
+            None,
+        );
+        Ok(pushed)
     }
 
     /// The references of all tags that the store has of a reference's repository, in the order of their tags.
@@ -209,12 +213,12 @@ impl Engine {
         bounds: Bounds,
     ) -> Result<Vec<Loaded>, Error> {
         self.enter()?;
-        Ok(minidock_pull::archive::load(
-            &self.store,
-            archive,
-            platform,
-            bounds,
-        )?)
+        let loaded = minidock_pull::archive::load(&self.store, archive, platform, bounds)?;
+        for image in &loaded {
+            let id = image.image_id.to_string();
+            self.tell_image(&id, &id, "load", Some(&image.image_id));
+        }
+        Ok(loaded)
     }
 
     /// Saves images, with all they consist of, as an archive that [`load`](Self::load) and other engines read.
@@ -228,13 +232,16 @@ impl Engine {
         format: Format,
         to: impl std::io::Write,
     ) -> Result<(), Error> {
-        Ok(minidock_pull::archive::save(
-            &self.store,
-            images,
-            platform,
-            format,
-            to,
-        )?)
+        minidock_pull::archive::save(&self.store, images, platform, format, to)?;
+        for image in images {
+            if let Ok(found) = self.store.find_image(image)
+                && let Some(record) = found.record()
+            {
+                let id = record.image_id.to_string();
+                self.tell_image(&id, &id, "save", Some(&record.image_id));
+            }
+        }
+        Ok(())
     }
 
     /// Leaves a process behind that deletes what was removed from the store, if there is anything: for the end

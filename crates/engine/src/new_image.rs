@@ -13,6 +13,7 @@ use minidock_oci::{
 use minidock_store::{ImageRecord, LayerRequest, LayerSlot, StoreError, Writer};
 use serde_json::{Map, Value, json};
 
+use crate::events::Event;
 use crate::view::View;
 use crate::{Engine, Error, dockerfile, effective};
 
@@ -135,7 +136,17 @@ impl Engine {
             }
             layers.push(layer.descriptor);
         }
-        self.publish(&writer, &Parts { config, layers }, labelling)
+        let id = self.publish(&writer, &Parts { config, layers }, labelling)?;
+        let name = labelling.reference.as_ref().map(Reference::familiar);
+        let event = Event::container(&view.state, "commit")
+            .with("comment", &labelling.message)
+            .with("imageID", id.to_string())
+            .with("imageRef", name.clone().unwrap_or_default());
+        self.tell(&event);
+        if let Some(name) = name {
+            self.tell_image(&id.to_string(), &name, "tag", Some(&id));
+        }
+        Ok(id)
     }
 
     /// Config and layers of the image that a container was made of.
@@ -273,7 +284,11 @@ impl Engine {
                 "size": seen.blob_size,
             })],
         };
-        self.publish(&writer, &parts, labelling)
+        let id = self.publish(&writer, &parts, labelling)?;
+        let shown = id.to_string();
+        let name = labelling.reference.as_ref().map(Reference::familiar);
+        self.tell_image(&shown, name.as_ref().unwrap_or(&shown), "import", Some(&id));
+        Ok(id)
     }
 
     fn publish(

@@ -7,6 +7,7 @@ use minidock_oci::Digest;
 use minidock_store::{ImageRecord, Store, Usage};
 
 use crate::containers::ContainerLine;
+use crate::events::{Event, Kind};
 use crate::images::{ImageSummary, LabelFilter, summaries};
 use crate::untag::Removed;
 use crate::{Engine, Error};
@@ -108,7 +109,7 @@ impl Engine {
         for line in lines.into_iter().filter(|line| !line.running) {
             let created = i64::try_from(line.state.created).ok();
             let created = created.and_then(|s| Timestamp::from_second(s).ok());
-            if !filters.fits(created, || self.labels(&line.state.image_id)) {
+            if !filters.fits(created, || line.state.labels.clone()) {
                 continue;
             }
             let container = self.store.find_container(&line.state.id)?;
@@ -118,9 +119,11 @@ impl Engine {
             }
             let usage = self.store.container_usage(&container);
             container.remove()?;
+            self.tell(&Event::container(&line.state, "destroy"));
             pruned.bytes = pruned.bytes.saturating_add(usage.disk);
             pruned.containers.push(line.state.id);
         }
+        self.tell_pruned(Kind::Container, pruned.bytes);
         Ok(pruned)
     }
 
@@ -149,9 +152,11 @@ impl Engine {
         let (images, collected) = self.delete_images(&records)?;
         // What pulls that were given up left for the next one.
         let partial = self.store.discard_partial()?;
+        let bytes = collected.bytes.saturating_add(partial);
+        self.tell_pruned(Kind::Image, bytes);
         Ok(Pruned {
             images,
-            bytes: collected.bytes.saturating_add(partial),
+            bytes,
             ..Pruned::default()
         })
     }
@@ -170,8 +175,13 @@ impl Engine {
             .collect();
         let gone = self.store.prune_volumes(all)?;
         let volumes: Vec<String> = gone.into_iter().map(|record| record.name).collect();
+        let bytes = volumes.iter().filter_map(|name| sizes.get(name)).sum();
+        for name in &volumes {
+            self.tell_volume(name, "destroy");
+        }
+        self.tell_pruned(Kind::Volume, bytes);
         Ok(Pruned {
-            bytes: volumes.iter().filter_map(|name| sizes.get(name)).sum(),
+            bytes,
             volumes,
             ..Pruned::default()
         })

@@ -2,6 +2,7 @@
 
 use minidock_store::{ContainerState, IdMap, Status};
 
+use crate::events::Event;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -42,6 +43,7 @@ impl Engine {
         let Some(state) = state else {
             return Ok(());
         };
+        self.tell(&Event::container(&state, "destroy"));
         if volumes || state.auto_remove {
             self.store.remove_volumes_of(&state.mounts)?;
         }

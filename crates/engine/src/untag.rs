@@ -6,6 +6,7 @@ use minidock_oci::{ChainId, Digest, Platform, Reference};
 use minidock_store::{Collected, Found, ImageRecord};
 
 use crate::containers::ContainerLine;
+use crate::events::Event;
 use crate::images::familiar;
 use crate::{Engine, Error};
 
@@ -174,8 +175,14 @@ impl Engine {
             let names = names(&gone)
                 .into_iter()
                 .filter(|n| !names(&left).contains(n));
+            let before = removed.len();
             removed.extend(names.map(|(_, name)| Removed::Untagged(name)));
+            let shown = id.to_string();
+            for _ in before..removed.len() {
+                self.tell(&Event::image(&shown, &shown, "untag"));
+            }
             if left.is_empty() {
+                self.tell(&Event::image(&shown, &shown, "delete"));
                 removed.push(Removed::Deleted(id.to_string()));
                 // Docker names a layer after all that is below it as well.
                 for (diff_id, chain_id) in chain.iter().rev() {
@@ -257,6 +264,12 @@ impl Engine {
             self.enter()?;
             self.store.collect()?;
         }
+        self.tell_image(
+            &record.image_id.to_string(),
+            &name.familiar(),
+            "tag",
+            Some(&record.image_id),
+        );
         Ok(())
     }
 }

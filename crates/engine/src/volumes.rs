@@ -149,8 +149,11 @@ impl Engine {
             MountWishKind::Volume { name, copy, labels } => {
                 let new = self.new_volume(name.as_deref(), labels, owner)?;
                 record.anonymous = new.anonymous;
-                let (volume, _) = self.store.make_volume(hold, new)?;
+                let (volume, made) = self.store.make_volume(hold, new)?;
                 let name = volume.record().name.clone();
+                if made {
+                    self.tell_volume(&name, "create");
+                }
                 if *copy {
                     mounts.fills.push(Fill {
                         volume: name.clone(),
@@ -392,8 +395,12 @@ impl Engine {
                     .insert(ANONYMOUS_LABEL.to_owned(), String::new());
             }
         }
-        let (volume, _) = self.store.make_volume(&hold, record)?;
-        Ok(volume.record().name.clone())
+        let (volume, made) = self.store.make_volume(&hold, record)?;
+        let name = volume.record().name.clone();
+        if made {
+            self.tell_volume(&name, "create");
+        }
+        Ok(name)
     }
 
     /// All volumes, by name.
@@ -431,7 +438,9 @@ impl Engine {
     /// When there is none, or it is in use.
     pub fn remove_volume(&self, name: &str) -> Result<(), Error> {
         self.enter()?;
-        Ok(self.store.remove_volume(name)?)
+        self.store.remove_volume(name)?;
+        self.tell_volume(name, "destroy");
+        Ok(())
     }
 }
 

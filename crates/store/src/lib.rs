@@ -16,6 +16,7 @@
 //!   partial/<alg>-<hex>        what came of a blob before its transfer broke off
 //!   tmp/session-<hex>/         unfinished work of one process; pins: what it needs of the store
 //!   reserve                    room for removing when the disk is full
+//!   events/log, events/log.1   what happened, one JSON object a line
 //!   trash/                     what was removed and is not deleted yet
 //!   locks/                     files that are only ever locked, never read
 //! ```
@@ -51,6 +52,7 @@ mod flat;
 mod fs;
 mod id_map;
 mod index;
+mod journal;
 mod layers;
 mod lock;
 mod lookup;
@@ -76,6 +78,7 @@ pub use driver::{Driver, DriverError, DriverRecord, TriedDriver};
 pub use error::StoreError;
 pub use id_map::{IdExtent, IdMap, IdMapping};
 pub use index::ImageRecord;
+pub use journal::Journal;
 pub use layers::{LayerInfo, LayerRequest, LayerSlot, LayerTxn};
 pub use lock::Hold;
 pub use lookup::{Found, ImageLayers, RootAttributes};

@@ -49,7 +49,13 @@ pub(crate) const FOLDERS: [&str; 13] = [
 fn is_ours(name: &str) -> bool {
     let files = ["version.json", "oci-layout", "index.json", "reserve"];
     FOLDERS.contains(&name)
-        || ["volumes", crate::flat::FLAT, crate::partial::PARTIAL].contains(&name)
+        || [
+            "volumes",
+            "events",
+            crate::flat::FLAT,
+            crate::partial::PARTIAL,
+        ]
+        .contains(&name)
         || files.iter().any(|f| name.starts_with(f))
 }
 

@@ -9,6 +9,7 @@ mod cp;
 mod df;
 mod diff;
 mod doctor;
+mod events;
 mod export;
 mod history;
 mod images;
@@ -101,6 +102,8 @@ verbs! {
     Cp(cp::CpArgs) => cp::cp,
     /// Inspect changes to files or directories on a container's filesystem
     Diff(diff::DiffArgs) => diff::diff,
+    /// Get real time events: what happens to containers, images and volumes
+    Events(events::EventsArgs) => events::events,
     /// Export a container's filesystem as a tar archive
     Export(export::ExportArgs) => export::export,
     /// Import the contents from a tarball to create a filesystem image
@@ -217,6 +220,8 @@ verbs! {
     Check(check::CheckArgs) => check::check,
     /// Show disk usage
     Df(df::DfArgs) => df::df,
+    /// Get real time events: what happens to containers, images and volumes
+    Events(events::EventsArgs) => events::events,
     /// Display information about this installation
     Info(info::InfoArgs) => info::info,
     /// Remove unused data

@@ -22,6 +22,7 @@ use minidock_store::{Driver, IdMap, MountKind, Stopped, StoreError};
 use rustix::fs::{Access, CWD, FileType, Mode, OFlags, Stat, openat};
 use rustix::io::Errno;
 
+use crate::events::Event;
 use crate::view::View;
 use crate::{Engine, Error};
 
@@ -228,6 +229,7 @@ impl Engine {
         let name = found.unwrap_or_else(|| there.name.clone());
         send_place(&opened, &place, &name, &mut receiver)?;
         receiver.finish()?;
+        self.tell_copied(from, "archive-path");
         Ok(Copied {
             bytes: receiver.copied,
             not_given: receiver.not_given,
@@ -253,7 +255,18 @@ impl Engine {
         };
         send_place(&opened, &place, &what.name, &mut sink)?;
         let flushed = sink.tar.finish().and_then(|mut to| to.flush());
-        Ok(flushed.map_err(CopyError::Write)?)
+        flushed.map_err(CopyError::Write)?;
+        self.tell_copied(from, "archive-path");
+        Ok(())
+    }
+
+    fn tell_copied(&self, place: &Inside<'_>, action: &str) {
+        if let Ok(container) = self.store.find_container(place.container)
+            && let Ok(Some(state)) = container.state()
+        {
+            let path = String::from_utf8_lossy(place.path);
+            self.tell(&Event::container(&state, action).with("path", path));
+        }
     }
 
     /// Copies a path of the caller's into a container.
@@ -292,6 +305,7 @@ impl Engine {
         }
         .send(&place.parent, &place.name, &place.path, &name)?;
         receiver.finish()?;
+        self.tell_copied(to, "extract-to-dir");
         Ok(Copied {
             bytes: receiver.copied,
             not_given: self.not_given(&receiver),
@@ -316,6 +330,7 @@ impl Engine {
         let mut receiver = receiver(&there, &Some(Vec::new()), &shown, true)?;
         send_tar(from, &mut receiver)?;
         receiver.finish()?;
+        self.tell_copied(to, "extract-to-dir");
         Ok(Copied {
             bytes: receiver.copied,
             not_given: self.not_given(&receiver),
