@@ -24,6 +24,7 @@ mod debian;
 mod docker_hub;
 mod doctor;
 mod events;
+mod exec;
 mod fixtures;
 mod flags;
 mod full_disk;

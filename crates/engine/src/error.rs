@@ -241,6 +241,22 @@ pub enum Error {
         "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
     )]
     ContainerRunning(String),
+    /// Something is asked of a container that does not run.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// Something is asked of a container that stands still.
+    #[error("container {0} is paused, unpause the container before exec")]
+    PausedExec(String),
+    /// A user that is to run a program is not in the container.
+    #[error("cannot run a program in container {container} as user {user:?}")]
+    ExecUser {
+        /// Its name.
+        container: String,
+        /// What was asked for.
+        user: String,
+        /// Why not.
+        source: UserError,
+    },
     /// The container's process could not be ended.
     #[error("cannot end container {container}")]
     Kill {
@@ -342,6 +358,16 @@ impl Error {
             Self::CannotPause(_) => Some("commit it without --pause, or once it has ended: pausing takes a control group, which minidock has not".into()),
             Self::ContainerRunning(id) => Some(format!("end and remove it: `minidock rm -f {id}`")),
             _ => None,
+        }
+    }
+
+    /// Exit status of `exec` for this error: 1 where there is no container to run a program in, 126 where the user or the
+    /// working directory will not do, else as for [`run`](Self::run_exit_code).
+    pub fn exec_exit_code(&self) -> u8 {
+        match self {
+            Self::Store(_) | Self::NotRunning(_) | Self::PausedExec(_) => 1,
+            Self::ExecUser { .. } => 126,
+            other => other.run_exit_code(),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod doctor;
 mod effective;
 mod error;
 pub mod events;
+mod exec;
 mod export;
 mod group;
 mod host;
@@ -53,6 +54,7 @@ pub use containers::ContainerLine;
 pub use copy::{Copied, CopyError, CopyOptions, Inside};
 pub use created::Created;
 pub use error::Error;
+pub use exec::{Exec, ExecRequest, in_background};
 pub use export::DiffLine;
 pub use host::Caller;
 pub use ids::{IdMapChoice, Surroundings};
@@ -68,6 +70,7 @@ pub use minidock_pull::{
     Arrival, Credential, Credentials, Download, Event, Kept, Proxies, ProxyVariables, PullOptions,
     Pulled, Pushed, Registries, SearchResult, Which, remote_document, remote_tags, search,
 };
+pub use minidock_run::sealed_copy;
 pub use minidock_store::{
     Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,
     ImageRecord, MountKind, MountRecord, StoreError,

@@ -162,6 +162,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The container that was to be joined has ended.
+    #[error("the container has ended")]
+    Ended,
+    /// The folder where the program was to start cannot be entered.
+    #[error("cannot enter the working directory {path}")]
+    WorkingDirectory {
+        /// Its path inside.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The new process ended before it had finished its set-up or said why.
     #[error("the container ended while it was being set up ({0:?})")]
     Died(Exit),
@@ -182,7 +194,10 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotFound { .. } | Self::Interpreter { .. } => 127,
-            Self::NotExecutable { .. } => 126,
+            Self::WorkingDirectory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                127
+            }
+            Self::NotExecutable { .. } | Self::WorkingDirectory { .. } => 126,
             _ => 125,
         }
     }

@@ -74,9 +74,14 @@ impl Relay {
         }
     }
 
+    /// Whether something was read that is not yet written.
+    pub(crate) fn holds(&self) -> bool {
+        self.written < self.filled
+    }
+
     /// What to wait for.
     pub(crate) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        if self.written < self.filled {
+        if self.holds() {
             (self.to.as_fd(), PollFlags::OUT)
         } else {
             (self.from.as_fd(), PollFlags::IN)

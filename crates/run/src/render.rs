@@ -130,6 +130,16 @@ pub(crate) fn step_error(
     {
         return command_error(&plan.command, fail);
     }
+    match (step, fail.errno) {
+        (Step::JoinNamespaces(_), Errno::SRCH) => return Error::Ended,
+        (Step::OpenWorkingDirectory(path), errno) => {
+            return Error::WorkingDirectory {
+                path: format!("/{}", String::from_utf8_lossy(path.to_bytes())),
+                source: errno.into(),
+            };
+        }
+        _ => {}
+    }
     Error::Step(Box::new(StepFailure {
         step: step.to_string(),
         part: part(step, fail),

@@ -14,6 +14,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::Pid;
 
 /// The part of a step that a failure or note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub(crate) enum Message {
     Connection(OwnedFd),
     /// Calls of the container's processes come here to be answered.
     Calls(OwnedFd),
+    /// The process that goes on in a container that was joined.
+    Born { pid: Pid, pidfd: OwnedFd },
     /// Set-up is complete; the next thing is the program, or a failure to execute it.
     Executing,
 }
@@ -126,6 +129,7 @@ const TERMINAL: u8 = 3;
 const EXECUTING: u8 = 4;
 const CONNECTION: u8 = 5;
 const CALLS: u8 = 6;
+const BORN: u8 = 7;
 
 const SIZE: usize = 16;
 
@@ -161,6 +165,10 @@ fn decode(bytes: [u8; SIZE], fd: Option<OwnedFd>) -> Option<Message> {
         TERMINAL => fd.map(Message::Terminal),
         CONNECTION => fd.map(Message::Connection),
         CALLS => fd.map(Message::Calls),
+        BORN => {
+            let pid = i32::try_from(fail.index).ok().and_then(Pid::from_raw)?;
+            fd.map(|pidfd| Message::Born { pid, pidfd })
+        }
         EXECUTING => Some(Message::Executing),
         _ => None,
     }
@@ -195,6 +203,14 @@ impl Reporter<'_> {
 
     pub(crate) fn calls(&self, fd: BorrowedFd<'_>) {
         self.send(&encode(CALLS, 0, NOTHING), &[fd]);
+    }
+
+    pub(crate) fn born(&self, pid: Pid, pidfd: BorrowedFd<'_>) {
+        let pid = Fail {
+            index: pid.as_raw_nonzero().get().unsigned_abs(),
+            ..NOTHING
+        };
+        self.send(&encode(BORN, 0, pid), &[pidfd]);
     }
 
     pub(crate) fn executing(&self, step: usize) {

@@ -35,6 +35,8 @@ pub struct Running {
     reaped: bool,
     server: Option<Server>,
     emulation: Option<Supervisor>,
+    /// A process of the container that was joined.
+    joined: Option<OwnedFd>,
     /// The server ended before the container was set up.
     unserved: bool,
     /// Last, so that signals are let in again when all else is over.
@@ -54,7 +56,7 @@ pub fn start(launch: &Launch<'_>) -> Result<Running, Error> {
 /// # Errors
 /// See [`Error`]; nothing stays behind.
 pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
-    carry_out(&plan(launch, host)?, host)
+    carry_out(&plan(launch, host)?, host, None)
 }
 
 /// Copies what the root file system has at each path inside into an empty folder of the host's, owners, modes and times
@@ -66,14 +68,19 @@ pub fn start_on(launch: &Launch<'_>, host: &Host) -> Result<Running, Error> {
 /// See [`Error`]. A folder may then be half filled.
 pub fn fill_volumes(launch: &Launch<'_>, fills: &[(&Path, &Path)]) -> Result<(), Error> {
     let host = Host::read()?;
-    let running = carry_out(&plan_fill(launch, &host, fills)?, &host)?;
+    let running = carry_out(&plan_fill(launch, &host, fills)?, &host, None)?;
     match running.end()? {
         Exit::Code(0) => Ok(()),
         exit => Err(Error::Died(exit)),
     }
 }
 
-fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
+/// `member` is the process through which a container that runs is entered, where the plan is about one.
+pub(crate) fn carry_out(
+    plan: &Plan,
+    host: &Host,
+    member: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
     // Signals wait from here on: none is lost between the clone and the loop that passes them on.
     let all = SignalSet::all();
     let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
@@ -91,6 +98,7 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         channel: theirs.as_fd(),
         supervisor_end: ours.as_fd(),
         stdio: inside.given(),
+        member,
         window: window(plan),
     };
     if !plan.own_processes {
@@ -112,12 +120,26 @@ fn carry_out(plan: &Plan, host: &Host) -> Result<Running, Error> {
         outside,
         terminal: None,
         interactive: plan.interactive && plan.attach[0],
-        init: plan.init,
+        // Of a pid namespace, it is the first process alone that signals may not reach.
+        init: plan.init || member.is_some(),
         own_processes: plan.own_processes,
         signals,
         reaped: false,
         server: None,
         emulation: None,
+        joined: match member {
+            Some(member) => {
+                Some(
+                    member
+                        .try_clone_to_owned()
+                        .map_err(|source| Error::Supervise {
+                            what: "copy a descriptor",
+                            source,
+                        })?,
+                )
+            }
+            None => None,
+        },
         unserved: false,
         _mask: mask,
     };
@@ -198,6 +220,10 @@ impl Running {
                         self.server = Some(Server::start(fuse, self.child.pidfd.as_fd(), fd)?);
                     }
                 }
+                Message::Born { pid, pidfd } => {
+                    let before = std::mem::replace(&mut self.child, Child { pid, pidfd });
+                    supervise::reap(before.pidfd.as_fd())?;
+                }
                 Message::Calls(fd) => {
                     let emulation = plan.emulation.as_ref();
                     self.emulation = emulation.map(|e| Supervisor::new(e, fd, self.child.pid));
@@ -263,6 +289,8 @@ impl Running {
             init: self.init,
             own_processes: self.own_processes,
             emulation: self.emulation.take(),
+            joined: self.joined.as_ref().map(|fd| fd.as_fd()),
+            others_write: self.joined.is_some(),
         })?;
         self.reaped = true;
         self.end_server();

@@ -28,6 +28,10 @@ pub(crate) struct Watch<'a> {
     pub own_processes: bool,
     /// Answers calls of the container's.
     pub emulation: Option<Supervisor>,
+    /// A process of the container that was joined, with which this one is to end.
+    pub joined: Option<BorrowedFd<'a>>,
+    /// Other processes, which do not end with this one, may have its output.
+    pub others_write: bool,
 }
 
 /// Which way a relay goes; those that bring output are drained after the container's end.
@@ -73,6 +77,11 @@ pub(crate) fn until_end(mut watch: Watch<'_>) -> Result<Exit, Error> {
             watch.emulation = None;
         }
         step(&mut relays, &ready.relays);
+        if ready.container_ended {
+            // The kernel sees to it where there is a pid namespace.
+            let _ = signal::send(watch.pidfd, 9);
+            watch.joined = None;
+        }
         if ready.ended {
             break;
         }
@@ -147,16 +156,26 @@ const SOON: Timespec = Timespec {
     tv_nsec: 50_000_000,
 };
 
+/// As many pieces as what was in a pipe of the largest size that an ordinary user can have (1 MiB) is moved in, and more: what
+/// comes after that was written after the end.
+const ROUNDS: usize = 2048;
+
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 struct Ready {
     /// Time was up.
     nothing: bool,
     ended: bool,
+    container_ended: bool,
     call: Call,
     relays: [bool; RELAYS],
 }
 
-/// The container's end, signals, and calls to be answered.
-const FIXED: usize = 3;
+/// The end of what is watched, signals, calls to be answered, and the end of a container that was joined.
+const FIXED: usize = 4;
 /// One for each standard stream at most.
 const RELAYS: usize = 3;
 
@@ -173,6 +192,9 @@ fn wait(
         0 => PollFd::from_borrowed_fd(watch.pidfd, PollFlags::IN),
         1 => PollFd::new(watch.signals, PollFlags::IN),
         2 => calls.map_or_else(nothing, |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        3 => watch
+            .joined
+            .map_or_else(nothing, |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
         place => relays
             .get(place - FIXED)
             .map_or_else(nothing, |(_, relay)| {
@@ -189,6 +211,7 @@ fn wait(
     Ok(Ready {
         nothing: count == Some(0),
         ended: ready(&fds[0]),
+        container_ended: watch.joined.is_some() && ready(&fds[3]),
         call: match calls.map(|_| fds[2].revents()) {
             Some(events) if events.contains(PollFlags::IN) => Call::Waits,
             Some(events) if !events.is_empty() => Call::NoneLeft,
@@ -207,16 +230,24 @@ fn step(relays: &mut Vec<(Direction, Relay)>, ready: &[bool]) {
 }
 
 /// The last bytes of output. All writers died with the pid namespace, so the end comes; only a reader of ours who has
-/// stopped reading can delay it, and a signal ends that.
+/// stopped reading can delay it, and a signal ends that. Where others may go on writing, the end is where nothing waits to be
+/// read.
 fn drain(watch: &Watch<'_>, mut relays: Vec<(Direction, Relay)>) {
     relays.retain(|(direction, _)| *direction == Direction::Out);
+    let mut rounds = 0;
     while !relays.is_empty() {
+        if watch.others_write && rounds == ROUNDS {
+            return;
+        }
+        rounds += 1;
         let mut fds: Vec<PollFd<'_>> = vec![PollFd::new(watch.signals, PollFlags::IN)];
         fds.extend(relays.iter().map(|(_, relay)| {
             let (fd, interest) = relay.interest();
             PollFd::from_borrowed_fd(fd, interest)
         }));
-        match poll(&mut fds, None) {
+        let others = watch.others_write && !relays.iter().any(|(_, relay)| relay.holds());
+        match poll(&mut fds, others.then_some(&NO_TIME)) {
+            Ok(0) if others => return,
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return,
         }

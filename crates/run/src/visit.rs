@@ -72,7 +72,7 @@ impl LiveRoot {
 }
 
 /// Field 22 of `/proc/PID/stat`.
-fn started(proc: &OwnedFd) -> Option<u64> {
+pub(crate) fn started(proc: &OwnedFd) -> Option<u64> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut stat = String::new();
     File::from(openat(proc, "stat", flags, Mode::empty()).ok()?)

@@ -47,6 +47,10 @@ impl Namespaces {
     /// The root of the cgroup tree as seen inside.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u32);
 
+    pub(crate) const fn flags(self) -> c_int {
+        self.0 as c_int
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

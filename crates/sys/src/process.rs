@@ -1,5 +1,6 @@
 //! This process.
 
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -64,6 +65,47 @@ pub fn fork() -> Result<Fork> {
     Ok(pid.map_or(Fork::Child, Fork::Parent))
 }
 
+/// Which of two processes this is.
+#[derive(Debug)]
+pub enum Beside {
+    /// The one that forked.
+    Old {
+        /// The new one's id, as this one's pid namespace counts.
+        pid: Pid,
+        /// A descriptor for it; close-on-exec.
+        pidfd: OwnedFd,
+    },
+    /// The new one.
+    New,
+}
+
+/// As [`fork`], but the new process is not this one's child: it has the same parent (`CLONE_PARENT`).
+///
+/// # Errors
+/// Those of clone(2).
+pub fn fork_beside() -> Result<Beside> {
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: as in `fork`. The kernel writes the descriptor to the third argument, in the memory of the process that called.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) })?;
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(Beside::New);
+    };
+    // SAFETY: the call succeeded, so the kernel stored a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Beside::Old { pid, pidfd })
+}
+
+/// Moves this process into namespaces of another (setns(2) with a pidfd, Linux 5.8). If the user namespace is among them, what
+/// is needed for the others is had there. A pid namespace is that of the children that are made from then on.
+///
+/// # Errors
+/// Those of setns(2): `ESRCH` when the process has ended, `EPERM` where the namespaces are not the caller's.
+pub fn join(pidfd: BorrowedFd<'_>, namespaces: Namespaces) -> Result<()> {
+    // SAFETY: no memory is passed, and the descriptor is open.
+    check(unsafe { libc::setns(pidfd.as_raw_fd(), namespaces.flags()) }.into()).map(drop)
+}
+
 /// How many threads this process has.
 ///
 /// # Errors
@@ -98,6 +140,69 @@ pub fn leave_behind<T>(arg: &T, main: fn(&T)) -> Result<()> {
         0
     }
     clone(Namespaces::NONE, Memory::Copied, &Work { arg, main }, begin).map(drop)
+}
+
+/// Runs `main(arg)` in a process of its own, away from the terminal, with this one's standard streams and no other of its
+/// descriptors. Returns when `main` says that it goes on alone: with nothing of this process's from then on, and with nobody who
+/// learns how it ends; the result is 0 then. Otherwise it is what `main` returned.
+///
+/// # Errors
+/// As for [`clone`]: `EDEADLK` when this process has more than one thread.
+pub fn until_it_goes_on_alone<T>(arg: &T, main: fn(&T, &Alone) -> u8) -> Result<u8> {
+    struct Work<'a, T> {
+        arg: &'a T,
+        main: fn(&T, &Alone) -> u8,
+        said: BorrowedFd<'a>,
+    }
+    fn begin<T>(work: &Work<'_, T>) -> u8 {
+        let ready = rustix::process::setsid()
+            .and_then(|_| rustix::process::chdir(c"/"))
+            .and_then(|()| fd::close_all_but_stdio_and(work.said));
+        match (ready, work.said.try_clone_to_owned()) {
+            (Ok(()), Ok(said)) => (work.main)(work.arg, &Alone(said)),
+            _ => 125,
+        }
+    }
+    let (hears, says) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let work = Work {
+        arg,
+        main,
+        said: says.as_fd(),
+    };
+    let child = clone(Namespaces::NONE, Memory::Copied, &work, begin)?;
+    drop(says);
+    loop {
+        match rustix::io::read(&hears, &mut [0_u8; 1]) {
+            Ok(1) => return Ok(0),
+            Err(crate::Errno::INTR) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    let status = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(child.pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    )?;
+    let code = status.and_then(|status| status.exit_status());
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125))
+}
+
+/// Of a process that is to go on alone.
+#[derive(Debug)]
+pub struct Alone(OwnedFd);
+
+impl Alone {
+    /// From now on it does.
+    pub fn now(&self) {
+        // With nobody there to hear it, it is alone all the same.
+        let _ = null_stdio().and_then(|()| rustix::io::write(&self.0, b"1").map(drop));
+    }
+}
+
+fn null_stdio() -> Result<()> {
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)
 }
 
 fn detach() -> Result<()> {

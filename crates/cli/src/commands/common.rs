@@ -14,6 +14,12 @@ pub fn print(text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Tells the user something that is no answer.
+pub fn eprint_line(text: &str) {
+    // Nothing is left to tell that standard error is gone.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// `--platform`, or this machine.
 pub fn platform(given: Option<&str>) -> Result<Platform, Failure> {
     match given {

@@ -10,6 +10,7 @@ mod df;
 mod diff;
 mod doctor;
 mod events;
+mod exec;
 mod export;
 mod history;
 mod images;
@@ -68,6 +69,8 @@ verbs! {
     Verb:
     /// Create and run a new container from an image
     Run(run::RunArgs) => run::run,
+    /// Execute a command in a running container
+    Exec(exec::ExecArgs) => exec::exec,
     /// List containers
     Ps(ps::PsArgs) => ps::ps,
     /// Download an image from a registry
@@ -146,6 +149,8 @@ verbs! {
     Diff(diff::DiffArgs) => diff::diff,
     /// Export a container's filesystem as a tar archive
     Export(export::ExportArgs) => export::export,
+    /// Execute a command in a running container
+    Exec(exec::ExecArgs) => exec::exec,
     /// Display detailed information on one or more containers
     Inspect(inspect::ContainerInspectArgs) => inspect::inspect_containers,
     /// List containers

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use clap::Args;
 use minidock_engine::{Bounds, Error, RunRequest, Warning};
 
+use super::common::eprint_line;
 use crate::bounds::BoundFlags;
 use crate::container::{ContainerFlags, Pull, Typed, wishes};
 use crate::failure::Failure;
@@ -109,12 +110,6 @@ fn pull_and_rerun(
         .env(PULLED, "1")
         .exec();
     Err(Failure::new("cannot run minidock anew after the pull").caused_by(error))
-}
-
-fn eprint_line(text: &str) {
-    use std::io::Write;
-    // Nothing is left to tell that standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn request(typed: Typed) -> RunRequest {

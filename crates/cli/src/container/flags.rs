@@ -9,7 +9,7 @@ use super::limits::LimitFlags;
 use super::refused::Refused;
 
 /// Makes a flag that is on or off take an optional value as Docker's do: `--rm`, `--rm=true`, `--rm=0`.
-fn switch(arg: Arg) -> Arg {
+pub fn switch(arg: Arg) -> Arg {
     let names = arg.get_value_names().unwrap_or_default();
     if names.len() != 1 || names[0] != "BOOL" {
         return arg;

@@ -11,6 +11,6 @@ mod values;
 mod wishes;
 mod wrong;
 
-pub use flags::ContainerFlags;
+pub use flags::{ContainerFlags, switch};
 pub use refused::without_refused;
-pub use wishes::{Pull, Typed, bytes, wishes};
+pub use wishes::{Pull, Typed, bytes, env_files, environment_entry, utf8, wishes};

@@ -263,7 +263,8 @@ fn in_range(text: &str, range: &RangeInclusive<i64>) -> Result<i64, Wrong> {
     }
 }
 
-fn utf8(word: OsString) -> Result<String, Failure> {
+/// A word of a command.
+pub fn utf8(word: OsString) -> Result<String, Failure> {
     word.into_string().map_err(|word| {
         Failure::usage(format!(
             "the argument {} is not UTF-8, which the OCI runtime specification requires",
@@ -300,7 +301,8 @@ fn network(name: &str) -> Result<Network, Failure> {
     }
 }
 
-fn env_files(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+/// The entries of `--env-file`.
+pub fn env_files(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let mut env = Vec::new();
     for path in paths {
         let name = path.display();
@@ -316,7 +318,7 @@ fn env_files(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
 }
 
 /// `NAME=value` as it is; `NAME` with the caller's value, or bare, which removes the image's.
-fn environment_entry(entry: String) -> Result<String, Failure> {
+pub fn environment_entry(entry: String) -> Result<String, Failure> {
     if entry.is_empty() || entry.starts_with('=') {
         return Err(Failure::usage(format!(
             "invalid environment variable: {entry:?} has no name"

@@ -2,7 +2,7 @@
 
 use minidock_oci::ContainerConfig;
 
-use super::{Facts, Network, Wishes};
+use super::{Network, Wishes};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -35,11 +35,13 @@ fn share(wishes: &Wishes, network: Network) -> bool {
     network == Network::Host || wishes.namespaces.host_uts
 }
 
-/// The environment, one entry a name, the last setting of a name in the place of its first.
-pub(super) fn environment(
+/// The environment, one entry a name, the last setting of a name in the place of its first. `home` is what nobody has set
+/// otherwise.
+pub fn environment(
     config: &ContainerConfig,
     wishes: &Wishes,
-    facts: &Facts<'_>,
+    hostname: &str,
+    home: &str,
 ) -> Vec<String> {
     let name = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
     let mut env: Vec<String> = Vec::new();
@@ -56,17 +58,14 @@ pub(super) fn environment(
         }
     };
     set(DEFAULT_PATH.to_owned());
-    set(format!(
-        "HOSTNAME={}",
-        hostname(wishes, facts.id, facts.host_name)
-    ));
+    set(format!("HOSTNAME={hostname}"));
     if wishes.terminal {
         set("TERM=xterm".to_owned());
     }
     config.env.iter().cloned().for_each(&mut set);
     wishes.env.iter().cloned().for_each(&mut set);
     if !env.iter().any(|e| e.starts_with("HOME=")) {
-        env.push(format!("HOME={}", facts.user.home));
+        env.push(format!("HOME={home}"));
     }
     env
 }

@@ -24,15 +24,14 @@ use oci_spec::runtime::{
     SpecBuilder, UserBuilder,
 };
 
-pub use environment::{command, hostname};
+pub use environment::{command, environment, hostname};
 pub(crate) use mounts::CGROUP;
+pub(crate) use security::every_capability;
 pub use wishes::{
     Access, CapabilityWish, DeviceNumber, DeviceRate, DeviceWish, Dns, EmulationWish, Ipc, KeepId,
     Limits, MountWish, MountWishKind, Namespaces, Network, Propagation, Seccomp, Security, Ulimit,
     VolumesFrom, Wishes,
 };
-
-use environment::environment;
 
 use crate::user::ResolvedUser;
 
@@ -97,7 +96,12 @@ pub fn build(
         .terminal(wishes.terminal)
         .user(user)
         .args(command(config, wishes))
-        .env(environment(config, wishes, facts))
+        .env(environment(
+            config,
+            wishes,
+            hostname(wishes, facts.id, facts.host_name),
+            &facts.user.home,
+        ))
         .cwd(Path::new("/").join(workdir))
         .capabilities(security::capabilities(&wishes.security)?)
         .no_new_privileges(security::no_new_privileges(&wishes.security))

@@ -132,6 +132,14 @@ pub(super) fn capabilities(
         .build()
 }
 
+/// Those of a program that is to have all of them.
+pub(crate) fn every_capability() -> Result<LinuxCapabilities, oci_spec::OciSpecError> {
+    capabilities(&Security {
+        privileged: true,
+        ..Security::default()
+    })
+}
+
 /// Docker leaves them to be gained unless asked; here it is the other way round, but for privileged containers.
 pub(super) fn no_new_privileges(security: &Security) -> bool {
     security.no_new_privileges.unwrap_or(!security.privileged)

@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use minidock_sys::Errno;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mknodat, openat2, symlinkat};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, mknodat, openat2, symlinkat,
+};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -21,6 +23,9 @@ pub(crate) const DEVICES: [(&CStr, &CStr); 6] = [
     (c"/dev/urandom", c"urandom"),
     (c"/dev/tty", c"tty"),
 ];
+
+/// `f_type` of devpts (statfs(2)).
+const DEVPTS: u64 = 0x1cd1;
 
 const LINKS: [(&CStr, &CStr); 6] = [
     (c"/proc/self/fd", c"fd"),
@@ -59,8 +64,8 @@ pub(super) fn fill(root: BorrowedFd<'_>) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Opens a terminal in the container's own devpts, so that its name means something inside, sends the supervisor's end,
-/// binds the container's end to `/dev/console`, and returns it.
+/// Opens a terminal in the container's own devpts, so that its name means something inside, sends the supervisor's end, and
+/// returns the container's.
 pub(super) fn open_terminal(
     root: BorrowedFd<'_>,
     window: Option<Winsize>,
@@ -70,6 +75,10 @@ pub(super) fn open_terminal(
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let master =
         openat2(root, c"dev/pts/ptmx", flags, Mode::empty(), resolve).during(Phase::Act)?;
+    // A container that runs may have put something else there.
+    if fstatfs(&master).during(Phase::Act)?.f_type as u64 & 0xffff_ffff != DEVPTS {
+        return Err(Fail::new(Phase::Act, Errno::NODEV));
+    }
     unlockpt(&master).during(Phase::Act)?;
     if let Some(window) = window {
         tcsetwinsize(&master, window).during(Phase::Act)?;
@@ -77,11 +86,11 @@ pub(super) fn open_terminal(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let terminal = ioctl_tiocgptpeer(&master, flags).during(Phase::Act)?;
     reporter.terminal(master.as_fd());
-    bind_console(root, terminal.as_fd())?;
     Ok(terminal)
 }
 
-fn bind_console(root: BorrowedFd<'_>, terminal: BorrowedFd<'_>) -> Result<(), Fail> {
+/// Binds the container's end of its terminal to `/dev/console`.
+pub(super) fn bind_console(root: BorrowedFd<'_>, terminal: BorrowedFd<'_>) -> Result<(), Fail> {
     let dev = place::open(root, c"dev").during(Phase::Find)?;
     match mknodat(
         &dev,

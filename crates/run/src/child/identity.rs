@@ -22,6 +22,13 @@ pub(crate) fn become_root() -> Result<(), Fail> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).during(Phase::Act)
 }
 
+/// In a container that runs, where this process is to stay as it is: out of everybody's sight.
+pub(super) fn become_joined_root() -> Result<(), Fail> {
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    set_thread_res_gid(gid, gid, gid).during(Phase::Act)?;
+    set_thread_res_uid(uid, uid, uid).during(Phase::Act)
+}
+
 /// Groups first: they cannot be changed any more once the user is not root.
 pub(super) fn become_user(
     owner: Owner,

@@ -6,6 +6,7 @@
 mod dev;
 mod fill;
 mod identity;
+mod join;
 mod mounts;
 mod place;
 mod reaper;
@@ -15,6 +16,7 @@ mod walls;
 
 pub(crate) use dev::DEVICES;
 pub(crate) use identity::become_root;
+pub(crate) use join::hide;
 pub(crate) use mounts::make_private;
 
 use std::ffi::CStr;
@@ -44,6 +46,8 @@ pub(crate) struct Birth<'a> {
     pub supervisor_end: BorrowedFd<'a>,
     /// What becomes descriptors 0, 1 and 2.
     pub stdio: [Given<'a>; 3],
+    /// The process through which a container that runs is entered.
+    pub member: Option<BorrowedFd<'a>>,
     /// The size of the container's terminal.
     pub window: Option<Winsize>,
 }
@@ -124,6 +128,22 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::MapOwnIds(map) => map_own_ids(map),
         Step::AwaitIdMaps => await_id_maps(birth.channel),
         Step::BecomeRoot => become_root(),
+        Step::Hide => hide(),
+        Step::JoinNamespaces(which) => {
+            found.root = Some(join::enter(birth.member, *which)?);
+            Ok(())
+        }
+        Step::ForkInside => join::fork_inside(birth.channel),
+        Step::BecomeJoinedRoot => identity::become_joined_root(),
+        Step::OpenWorkingDirectory(path) => {
+            found.working_directory = Some(rootfs::existing_directory(found.root()?, path)?);
+            Ok(())
+        }
+        Step::OpenTerminalInside => {
+            let reporter = Reporter(birth.channel);
+            found.terminal = Some(dev::open_terminal(found.root()?, birth.window, &reporter)?);
+            Ok(())
+        }
         Step::OomScoreAdj(value) => {
             write_file(c"/proc/self/oom_score_adj", value).during(Phase::Act)
         }
@@ -149,11 +169,10 @@ fn walk(birth: &Birth<'_>, found: &mut Found, step: &Step) -> Result<Option<Fail
         Step::Bind(bind) => mounts::bind(found, bind),
         Step::FillDev => dev::fill(found.root()?),
         Step::OpenTerminal => {
-            found.terminal = Some(dev::open_terminal(
-                found.root()?,
-                birth.window,
-                &Reporter(birth.channel),
-            )?);
+            let reporter = Reporter(birth.channel);
+            let terminal = dev::open_terminal(found.root()?, birth.window, &reporter)?;
+            dev::bind_console(found.root()?, terminal.as_fd())?;
+            found.terminal = Some(terminal);
             Ok(())
         }
         Step::Sysctl { path, value } => mounts::set_sysctl(found.root()?, path, value),

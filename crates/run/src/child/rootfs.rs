@@ -232,6 +232,13 @@ pub(super) fn working_directory(
     Ok(folder)
 }
 
+/// The working directory where it has to be there.
+pub(super) fn existing_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Fail> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, path, flags, Mode::empty(), resolve).during(Phase::Act)
+}
+
 /// pivot_root(2) with the same folder twice stacks the old root on the new one, whence it is unmounted: no folder for the old
 /// root has to exist in the image.
 pub(super) fn pivot(root: BorrowedFd<'_>) -> Result<(), Fail> {

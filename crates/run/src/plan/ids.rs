@@ -40,6 +40,11 @@ impl<'a> Maps<'a> {
         Ok(Self { uid, gid })
     }
 
+    /// Those of a user namespace that exists.
+    pub(super) fn existing(uid: &'a [LinuxIdMapping], gid: &'a [LinuxIdMapping]) -> Self {
+        Self { uid, gid }
+    }
+
     /// The maps as the child writes them, if this host allows that for this caller.
     pub(super) fn own(&self, host: &Host) -> Option<SelfMap> {
         let single = |map: &[LinuxIdMapping], host_id: u32| match map {
@@ -70,6 +75,12 @@ impl<'a> Maps<'a> {
 
     pub(super) fn has_uid(&self, id: u32) -> bool {
         contains(self.uid, id)
+    }
+
+    /// Whether there is one user and one group.
+    pub(super) fn is_single(&self) -> bool {
+        let single = |map: &[LinuxIdMapping]| matches!(map, [only] if only.size() == 1);
+        single(self.uid) && single(self.gid)
     }
 
     /// What a user id of the container's is outside.

@@ -18,6 +18,7 @@
 //!    decides about the calls that come after, as in runc.
 
 mod ids;
+mod join;
 mod mounts;
 mod process;
 mod refuse;
@@ -36,6 +37,7 @@ use minidock_sys::notify;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 pub(crate) use ids::IdMaps;
+pub(crate) use join::plan_join;
 pub(crate) use process::Command;
 
 use self::ids::Maps;
@@ -132,7 +134,13 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
                 .to_owned(),
         );
     }
-    let emulated = emulation(launch, process, &id_maps, host, &mut notes)?;
+    let emulated = emulation(
+        launch.root_emulation,
+        process,
+        matches!(id_maps, IdMaps::Own),
+        host,
+        &mut notes,
+    )?;
     let groups = match (&id_maps, &emulated) {
         (IdMaps::Parent { .. }, _) => Groups::Mapped,
         (IdMaps::Own, Some(_)) => Groups::Emulated,
@@ -175,7 +183,7 @@ pub fn plan(launch: &Launch<'_>, host: &Host) -> Result<Plan, PlanError> {
     let docker = launch.default_filter && linux.seccomp().is_none() && host.seccomp;
     let (emulate, emulation) = emulated.unzip();
     let walls = process::Walls {
-        filter: filter(launch, process, linux, host, &mut notes)?,
+        filter: filter(launch.default_filter, process, linux, host, &mut notes)?,
         emulate,
         personality: process::personality(linux)?,
         landlock: process::landlock(process, docker, host.landlock),
@@ -271,19 +279,19 @@ fn begin(maps: &Maps<'_>, host: &Host) -> Result<(Vec<Step>, IdMaps), PlanError>
 
 /// Root emulation, and the step that begins it. What is required is had or the container is not started.
 fn emulation(
-    launch: &Launch<'_>,
+    wish: RootEmulation,
     process: &Process,
-    id_maps: &IdMaps,
+    one_id: bool,
     host: &Host,
     notes: &mut Vec<String>,
 ) -> Result<Option<(Step, Emulation)>, PlanError> {
-    let required = match launch.root_emulation {
+    let required = match wish {
         RootEmulation::Off => return Ok(None),
         RootEmulation::Wanted => false,
         RootEmulation::Required => true,
     };
     let user = process.user();
-    let why = if !matches!(id_maps, IdMaps::Own) {
+    let why = if !one_id {
         "the container has more than one id, and needs none"
     } else if (user.uid(), user.gid()) != (0, 0) {
         "the container's user is not root with root's group"
@@ -314,7 +322,7 @@ fn emulation(
 /// The filter of system calls. What was asked for is had or the container is not started; the default is had where the
 /// kernel can.
 fn filter(
-    launch: &Launch<'_>,
+    by_default: bool,
     process: &Process,
     linux: &Linux,
     host: &Host,
@@ -336,13 +344,13 @@ fn filter(
         }
         return Ok(filter);
     }
-    if launch.default_filter && !host.seccomp {
+    if by_default && !host.seccomp {
         notes.push(
             "this kernel has no seccomp filters, so the container may make every system call"
                 .to_owned(),
         );
     }
-    Ok((launch.default_filter && host.seccomp)
+    Ok((by_default && host.seccomp)
         .then(|| Filter::docker(process::bounding_set(process), host.kernel)))
 }
 

@@ -46,7 +46,7 @@ fn named(text: Option<&String>) -> bool {
     text.is_some_and(|text| !text.is_empty())
 }
 
-fn refuse_process(process: &Process) -> Result<(), PlanError> {
+pub(super) fn refuse_process(process: &Process) -> Result<(), PlanError> {
     refuse_first(&[
         (
             named(process.selinux_label().as_ref()),

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt::{self, Display};
 
+use minidock_sys::clone::Namespaces;
 use minidock_sys::mount::Attributes;
 use rustix::mount::MountFlags;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
@@ -21,6 +22,18 @@ pub(crate) enum Step {
     JoinGroup(CString),
     /// Make that group the root of what is seen of them.
     OwnGroupNamespace,
+    /// Let nobody look into this process, or trace it, who could not do so to the caller's own: until it executes a program.
+    Hide,
+    /// Enter a container's namespaces, through one of its processes.
+    JoinNamespaces(Namespaces),
+    /// Go on in a new process, which is in the pid namespace that was joined, and the supervisor's child.
+    ForkInside,
+    /// Be the root of the user namespace that was joined.
+    BecomeJoinedRoot,
+    /// Open the working directory, which has to exist.
+    OpenWorkingDirectory(CString),
+    /// Open a terminal in the devpts of a container that runs.
+    OpenTerminalInside,
     /// Write this process's own id maps: allowed to anyone for the caller's own two ids.
     MapOwnIds(SelfMap),
     /// Wait for the supervisor to have written the id maps.
@@ -270,7 +283,14 @@ impl Display for Step {
                 text(&map.gid)
             ),
             Self::AwaitIdMaps => write!(f, "wait for the id maps"),
-            Self::BecomeRoot => write!(f, "become the container's root"),
+            Self::Hide => write!(f, "hide from the container's processes"),
+            Self::JoinNamespaces(_) => write!(f, "enter the container's namespaces"),
+            Self::ForkInside => write!(f, "start a process in the container"),
+            Self::OpenWorkingDirectory(path) => {
+                write!(f, "enter the working directory /{}", text(path))
+            }
+            Self::OpenTerminalInside => write!(f, "open a terminal in the container's /dev/pts"),
+            Self::BecomeJoinedRoot | Self::BecomeRoot => write!(f, "become the container's root"),
             Self::MakeMountsPrivate => write!(f, "make mounts private"),
             Self::JoinGroup(path) => write!(f, "join the control group through {}", text(path)),
             Self::OwnGroupNamespace => write!(f, "make a cgroup namespace"),
