@@ -27,6 +27,7 @@ scenarios!(
     the_terminal_is_given_back,
     detached_it_goes_on_alone,
     minidock_cannot_be_reached_from_inside,
+    a_working_directory_leads_nowhere_else,
 );
 
 /// A container that runs, with `flags`, under the name `box`.
@@ -568,4 +569,29 @@ fn minidock_cannot_be_reached_from_inside(cx: &Context) {
         end(cx, run);
         assert!(std::fs::read(cx.binary()).unwrap() == binary, "{flags:?}");
     }
+}
+
+/// CVE-2024-21626: the working directory is one that a descriptor refers to.
+fn a_working_directory_leads_nowhere_else(cx: &Context) {
+    let run = container(cx, &[]);
+    sh(
+        cx,
+        &[],
+        "for n in 3 4 5 6 7 8 9 10 11 12; do ln -s /proc/self/fd/$n /fd-$n; done; ln -s /proc/1/root /r",
+    );
+    for number in 3..13 {
+        for path in [format!("/proc/self/fd/{number}"), format!("/fd-{number}")] {
+            let output = cx.run(["exec", "-w", &path, "box", "pwd"]);
+            assert!(matches!(output.code, Some(126 | 127)), "{output}");
+            assert_eq!(output.stdout, "");
+        }
+    }
+    let output = cx.run(["exec", "-w", "/r", "box", "pwd"]);
+    output.error(126);
+    // As many steps up as one likes end at the container's root.
+    assert_eq!(
+        sh(cx, &["-w", "/../../../../tmp/../.."], "pwd; ls -d home etc"),
+        "/\netc\nhome\n"
+    );
+    end(cx, run);
 }

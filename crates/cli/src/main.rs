@@ -61,10 +61,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// To describe all verbs and flags takes as long as a good part of a container's start. So `run` is understood by itself where
-/// that is possible, which is nearly always.
+/// To describe all verbs and flags takes as long as a good part of a container's start. So `run` and `exec` are understood by
+/// themselves where that is possible, which is nearly always.
 fn understand(words: &[OsString]) -> Result<Cli, clap::Error> {
-    if words.iter().skip(1).take(8).any(|word| word == "run") {
+    if words
+        .iter()
+        .skip(1)
+        .take(8)
+        .any(|word| word == "run" || word == "exec")
+    {
         let quick = container::without_refused(|| Cli::<Quick>::try_parse_from(words));
         if let Ok(Cli {
             version,

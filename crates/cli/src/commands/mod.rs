@@ -233,17 +233,21 @@ verbs! {
     Prune(prune::SystemPruneArgs) => prune::system,
 }
 
-/// The verb that has to be quick, by itself.
+/// The verbs that have to be quick, by themselves.
 #[derive(Debug, Subcommand)]
 pub enum Quick {
     /// Create and run a new container from an image
     Run(Deferred<run::RunArgs>),
+    /// Execute a command in a running container
+    Exec(Deferred<exec::ExecArgs>),
 }
 
 impl Quick {
     /// The same verb among all; `None` where a flag may have been taken for the image, for not all flags were known.
     pub fn verb(self) -> Option<Verb> {
-        let Self::Run(args) = self;
-        (!args.0.container.has_strange_image()).then_some(Verb::Run(args))
+        match self {
+            Self::Run(args) => (!args.0.container.has_strange_image()).then_some(Verb::Run(args)),
+            Self::Exec(args) => Some(Verb::Exec(args)),
+        }
     }
 }
