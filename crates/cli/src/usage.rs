@@ -20,9 +20,9 @@ const MISSING: &[(&[&str], &str, &str)] = &[
         "`minidock run` makes a container and starts it; your shell's `&` and `wait` do the rest",
     ),
     (
-        &["exec", "top", "stats"],
-        "a running container cannot be entered yet",
-        "run it with a shell as its command; `minidock cp` reads and writes its files",
+        &["top", "stats"],
+        "what a container's processes do is not told yet",
+        "look from inside: `minidock exec CONTAINER ps`, or `top`",
     ),
     (
         &["logs"],
@@ -138,9 +138,9 @@ mod tests {
     fn each_wrong_command_line_is_one_message_and_a_hint() {
         for (words, message, hint) in [
             (
-                &["exec", "x"][..],
-                "`minidock exec` is not supported",
-                "`minidock cp`",
+                &["top", "x"][..],
+                "`minidock top` is not supported",
+                "`minidock exec CONTAINER ps`",
             ),
             (
                 &["container", "stop"],
