@@ -257,6 +257,9 @@ pub enum Error {
         /// Why not.
         source: UserError,
     },
+    /// A container's log cannot be written or read.
+    #[error(transparent)]
+    Log(#[from] crate::logs::LogError),
     /// The container's process could not be ended.
     #[error("cannot end container {container}")]
     Kill {
@@ -288,6 +291,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(e) => e.hint(),
+            Self::Log(e) => e.hint(),
             Self::NotForPlatform { image, wanted } => Some(format!("its registry may have it: minidock image inspect --remote --platform {wanted} {image}")),
             Self::Pull(e) => e.hint(),
             Self::Credentials(e) => e.hint(),

@@ -24,6 +24,7 @@ mod ids;
 mod images;
 mod info;
 mod inspect;
+pub mod logs;
 mod name;
 mod netfiles;
 mod new_image;

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
+use minidock_engine::logs::LogOptions;
 use minidock_engine::oci::Platform;
 use minidock_engine::signal;
 use minidock_engine::spec::{Dns, MountWish, Namespaces};
@@ -143,6 +144,7 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
                 search: parse_each("--dns-search", &flags.dns_search, values::resolv_word)?,
                 options: parse_each("--dns-option", &flags.dns_option, values::resolv_word)?,
             },
+            log: LogOptions::default(),
             entrypoint: flags.entrypoint,
             workdir: flags.workdir,
             user: flags.user,

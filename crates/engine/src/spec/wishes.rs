@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use serde::{Deserialize, Serialize};
 
+use crate::logs::LogOptions;
+
 /// Which network a container has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
@@ -80,6 +82,8 @@ pub struct Wishes {
     pub hosts: Vec<(String, IpAddr)>,
     /// Contents of `/etc/resolv.conf`.
     pub dns: Dns,
+    /// Where its output is kept.
+    pub log: LogOptions,
 }
 
 /// What the container may do and see, where that differs from the default.
