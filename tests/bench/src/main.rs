@@ -14,6 +14,7 @@
 )]
 
 mod archive;
+mod exec;
 mod far;
 mod floor;
 mod image;
@@ -41,8 +42,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Group = fn(&World) -> Result<()>;
 
 /// Name, what it compares, how.
-const GROUPS: [(&str, &str, Group); 9] = [
+const GROUPS: [(&str, &str, Group); 10] = [
     ("start", "run true against others and a floor", start::run),
+    ("exec", "exec true against nsenter", exec::run),
     (
         "unpack",
         "one layer of 540 MB: gzip, zstd, plain; a Debian base",
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
             "floor" => return world::exit(small::floor(value().as_ref())),
             // What the start group runs as programs of their own.
             "floor-start" => return world::exit(floor::floor(value().as_ref())),
+            "exec-as-user" => return world::exit(exec::as_user(&args.collect::<Vec<_>>())),
             "start-as-user" => return world::exit(start::as_user(&args.collect::<Vec<_>>())),
             name if GROUPS.iter().any(|(group, ..)| *group == name) => wanted.push(arg),
             _ => {

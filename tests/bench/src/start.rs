@@ -19,7 +19,7 @@ use crate::world::has;
 use crate::{Result, World, table};
 
 /// Runs of each side per comparison, for each that the command line asks for.
-const PER_RUN: usize = 20;
+pub const PER_RUN: usize = 20;
 /// How many are started at once.
 const AT_ONCE: usize = 50;
 const LAYERS: usize = 60;
@@ -65,6 +65,26 @@ pub fn run(world: &World) -> Result<()> {
     }
 }
 
+/// A store in `folder` with an image of this name; `false` where it cannot be had.
+pub fn store_with_image(world: &World, folder: &Path, name: &str) -> Result<bool> {
+    let Ok(busybox) = fs::read("/bin/busybox") else {
+        table::skipped("all", "/bin/busybox (busybox-static) is not installed");
+        return Ok(false);
+    };
+    let tar = layer(0, &busybox)?;
+    let archive = world.archive(name, &[Layer::plain(&tar, &world.made("layer-exec"))?])?;
+    let loaded = world
+        .minidock(&folder.join("store"))
+        .args(["load", "-q", "-i"])
+        .arg(archive)
+        .stdout(Stdio::null())
+        .status()?;
+    match loaded.success() {
+        true => Ok(true),
+        false => Err("minidock load failed".into()),
+    }
+}
+
 /// The first has the programs; each other one has a file.
 fn layer(number: usize, busybox: &[u8]) -> Result<Vec<u8>> {
     let mut tar = TarWriter { out: Vec::new() };
@@ -84,7 +104,7 @@ fn layer(number: usize, busybox: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// One process from posix_spawn(3) to its end.
-fn cost(command: &mut Command) -> Result<Cost> {
+pub fn cost(command: &mut Command) -> Result<Cost> {
     let begin = Instant::now();
     let child = command.spawn()?;
     let usage = minidock_sys::process::wait_with_usage(rustix::process::Pid::from_child(&child))?;
@@ -107,7 +127,7 @@ fn quiet(mut command: Command) -> Command {
     command
 }
 
-fn with(program: &Path, args: &[&str]) -> Command {
+pub fn with(program: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args);
     quiet(command)
