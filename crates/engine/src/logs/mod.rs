@@ -38,10 +38,11 @@
 //! [`SURPLUS_BYTES`], and not when the disk is full.
 //!
 //! # Not there yet
-//! The reader, and `logs`; compressing (rotated files stay as they are); `journald` (opening such a log is an error); of what is
+//! Reading more than a line ([`LogEntry`]), and `logs`; compressing (rotated files stay as they are); `journald` (opening such a log is an error); of what is
 //! kept beside the text, `labels-regex`, `env-regex` and `tag`. No flag leads here before those do what they say.
 
 mod attributes;
+mod entry;
 mod files;
 mod json_file;
 mod line;
@@ -52,6 +53,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+pub use entry::LogEntry;
 pub use files::SURPLUS_BYTES;
 pub use options::{LogDriver, LogOptions};
 pub use writer::{LogSubject, LogWriter};
