@@ -206,6 +206,10 @@ impl Page {
         // What follows the last line end: nothing, or a line that is not whole yet.
         let last = lines.next_back().unwrap_or_default();
         for line in lines {
+            // A writer that saw another at work has begun on a new line, where there was no need.
+            if line.is_empty() && self.rest.is_empty() {
+                continue;
+            }
             if self.rest.is_empty() {
                 each(line);
             } else {
