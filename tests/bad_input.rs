@@ -257,8 +257,8 @@ fn usage_that_is_wrong(cx: &Context) {
         assert_ne!(output.stderr, "", "{output}");
     }
     // Docker's verbs that are not there are told from mistyped ones, and with what to do instead.
-    let stop = cx.run(["stop", "one"]);
-    assert!(stop.fails(125).contains("minidock rm -f"), "{stop}");
+    let kill = cx.run(["kill", "one"]);
+    assert!(kill.fails(125).contains("minidock stop"), "{kill}");
     let help = cx.run(["rmi", "--help"]);
     assert_eq!(cx.run(["help", "rmi"]).ok(), help.ok());
     for (mistyped, meant) in [("imags", "'images'"), ("rni", "'rmi'")] {

@@ -36,19 +36,15 @@ fn run(cx: &Context, flags: &[&str], script: &str) -> String {
 
 fn flags_that_cannot_be_honoured_are_refused_by_name(cx: &Context) {
     for (flags, word) in [
-        (&["-d"][..], "--detach "),
-        (&["--memory-swappiness", "5"], "--memory-swappiness "),
+        (&["--memory-swappiness", "5"][..], "--memory-swappiness "),
         (&["--cpu-rt-runtime", "5"], "--cpu-rt-runtime "),
         (&["-p", "8080:80"], "--publish "),
         (&["-P"], "--publish-all "),
         (&["--expose", "80"], "--expose "),
         (&["--gpus", "all"], "--gpus "),
-        (&["--restart", "always"], "--restart "),
         (&["--health-cmd", "true"], "--health-cmd "),
         (&["--log-driver", "none"], "--log-driver "),
         (&["--link", "a:b"], "--link "),
-        (&["--detach-keys", "ctrl-a"], "--detach-keys "),
-        (&["--sig-proxy=false"], "--sig-proxy=false "),
         (
             &["--device-cgroup-rule", "c 1:3 r"],
             "--device-cgroup-rule ",

@@ -192,7 +192,7 @@ $M run --rm --cgroup-parent /user.slice -m 64m busybox true || echo "refused $?"
 $M run --rm --cgroup-parent /none -m 64m busybox true || echo "refused $?"
 # The supervisor is killed: the group stays until the container is removed.
 $M run --name seen -m 64m --cpus 0.5 --pids-limit 9 busybox true; $M inspect -f '{{with .HostConfig}}{{.Memory}} {{.MemorySwap}} {{.CpuQuota}} {{.PidsLimit}} {{.CpuShares}}{{end}}' seen; $M rm seen >/dev/null
-$M run --name kk -m 64m busybox sh -c 'echo up; sleep 1000' >/tmp/up & P=$!
+$M run --rm --name kk -m 64m busybox sh -c 'echo up; sleep 1000' >/tmp/up & P=$!
 until grep -q up /tmp/up 2>/dev/null; do usleep 10000; done
 kill -9 $P; wait $P || true
 echo "killed, left $(left)"; i=0; until [ $i -gt 500 ] || $M rm kk >/dev/null 2>&1; do usleep 10000; i=$((i+1)); done; echo "removed, left $(left)"

@@ -215,13 +215,27 @@ fn the_terminal_comes_back_after_kill_9(cx: &Context) {
     // The container's first process, and minidock itself.
     let (terminal, _device) = with_raw_terminal(cx);
     let minidock = terminal.running().pid().as_raw_nonzero();
-    let children = std::fs::read_to_string(format!("/proc/{minidock}/task/{minidock}/children"));
-    // The guard is the younger one.
-    let children = children.unwrap();
-    let first = children.split_ascii_whitespace().next().unwrap();
-    let first = Pid::from_raw(first.parse().unwrap()).unwrap();
-    kill_process(first, Signal::KILL).unwrap();
+    // Its older child is the monitor, the younger one the guard.
+    let first_child = |of: i32| -> i32 {
+        let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap();
+        children
+            .split_ascii_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let first = first_child(first_child(minidock.get()));
+    kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
     assert_eq!(terminal.wait().code, Some(137));
+    let (terminal, device) = with_raw_terminal(cx);
+    let before = format!("{:?}", terminal.settings);
+    let monitor = first_child(terminal.running().pid().as_raw_nonzero().get());
+    kill_process(Pid::from_raw(monitor).unwrap(), Signal::KILL).unwrap();
+    let output = terminal.wait();
+    assert_eq!(output.code, Some(125), "{output}");
+    assert!(output.stdout.contains("was killed"), "{output}");
+    assert_eq!(format!("{:?}", tcgetattr(&device).unwrap()), before);
     let settings = |device| format!("{:?}", tcgetattr(device).unwrap());
     let (terminal, device) = with_raw_terminal(cx);
     let before = format!("{:?}", terminal.settings);

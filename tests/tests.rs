@@ -12,6 +12,7 @@ mod support;
 
 mod archives;
 mod at_once;
+mod background;
 mod bad_input;
 mod bad_store;
 mod breakouts;

@@ -48,6 +48,26 @@ pub struct Context {
     _temp: Cleared,
 }
 
+impl Drop for Context {
+    /// Ends what a scenario left running in the background, above all one that failed.
+    fn drop(&mut self) {
+        let folders = fs::read_dir(self.root().join("containers"));
+        for folder in folders.into_iter().flatten().flatten() {
+            let state = fs::read(folder.path().join("state.json")).unwrap_or_default();
+            let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+            let pid = state["monitor"]["pid"].as_i64();
+            let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+            // Only if it is still this one's.
+            let command = pid.map(|pid| format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+            let command = command.and_then(|path| fs::read_to_string(path).ok());
+            let id = folder.file_name().to_string_lossy().into_owned();
+            if let Some(pid) = pid.filter(|_| command.is_some_and(|c| c.contains(&id))) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
 impl Context {
     /// A fresh one; `None`, and a word why, when this caller cannot be had.
     pub fn new(caller: Caller) -> Option<Self> {

@@ -68,7 +68,7 @@ fn understand(words: &[OsString]) -> Result<Cli, clap::Error> {
         .iter()
         .skip(1)
         .take(8)
-        .any(|word| word == "run" || word == "exec")
+        .any(|word| ["run", "exec", "monitor"].iter().any(|verb| word == verb))
     {
         let quick = container::without_refused(|| Cli::<Quick>::try_parse_from(words));
         if let Ok(Cli {

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use minidock_engine::{
-    Engine, IdMapChoice, Opening, Proxies, ProxyVariables, PullOptions, Registries, Surroundings,
+    Engine, IdMapChoice, MonitorLaunch, Opening, Proxies, ProxyVariables, PullOptions, Registries,
+    Surroundings,
 };
 
 use crate::args::Global;
+use crate::commands::launch;
 use crate::failure::Failure;
 use crate::files;
 
@@ -66,6 +68,7 @@ impl Place {
                 id_map,
                 driver,
                 surroundings,
+                monitor: Some(MonitorLaunch(launch)),
             },
         })
     }

@@ -8,16 +8,14 @@ use crate::failure::Failure;
 /// What Docker has and minidock has not (yet): its verbs, why, and what to do instead.
 const MISSING: &[(&[&str], &str, &str)] = &[
     (
-        &["stop", "kill"],
-        FOREGROUND,
-        "end it with Ctrl-C or a signal to its `minidock run`, or end and remove it with `minidock rm -f`",
+        &["kill"],
+        NOT_YET,
+        "end it with `minidock stop --signal SIGNAL`, which kills it after a while",
     ),
     (
-        &[
-            "create", "start", "restart", "attach", "wait", "pause", "unpause", "rename", "update",
-        ],
-        FOREGROUND,
-        "`minidock run` makes a container and starts it; your shell's `&` and `wait` do the rest",
+        &["pause", "unpause", "rename", "update"],
+        NOT_YET,
+        "stop it and run it anew in another way",
     ),
     (
         &["top", "stats"],
@@ -26,8 +24,8 @@ const MISSING: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["logs"],
-        "what a container prints goes to whoever started it, and is not kept",
-        "redirect it: `minidock run … >FILE 2>&1`",
+        "what a container prints goes to whoever is attached to it, and is not kept yet",
+        "stay attached and redirect it: `minidock run … >FILE 2>&1`",
     ),
     (
         &["build", "buildx", "builder"],
@@ -58,7 +56,7 @@ const MISSING: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
-const FOREGROUND: &str = "containers run in the foreground only so far";
+const NOT_YET: &str = "minidock cannot do this to a container yet";
 
 /// The failure that a wrong command line is.
 pub fn failure(error: &Error) -> Failure {
@@ -143,9 +141,9 @@ mod tests {
                 "`minidock exec CONTAINER ps`",
             ),
             (
-                &["container", "stop"],
-                "`minidock container stop` is not",
-                "`minidock rm -f`",
+                &["container", "kill"],
+                "`minidock container kill` is not",
+                "`minidock stop",
             ),
             (
                 &["imags"],

@@ -16,7 +16,7 @@ pub struct ContainerLine {
 impl ContainerLine {
     /// Docker's word for where it is in its life.
     pub fn status(&self) -> &'static str {
-        match (self.running, self.state.pid, self.state.exit_code) {
+        match (self.running, self.state.pid, self.state.started) {
             (true, ..) if self.state.paused => "paused",
             (true, ..) => "running",
             (false, ..) if self.is_restarting() => "restarting",

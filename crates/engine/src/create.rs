@@ -10,6 +10,7 @@ use minidock_store::{
 };
 
 use crate::created::Created;
+use crate::monitor::own_identity;
 use crate::run::{RunRequest, Warning, now};
 use crate::spec::{self, Wishes};
 use crate::volumes::{Mounts, Owner};
@@ -56,6 +57,7 @@ impl Engine {
         let layers = self.store.image_layers(&record.image_id, &config)?;
         let mut created = Created::new(request.wishes.clone(), config.config, layers);
         created.interactive = request.interactive;
+        created.stdin_once = request.interactive && request.attach[0] && !request.detach;
         created.attach = request.attach;
         Ok(Plan {
             hold,
@@ -94,7 +96,6 @@ impl Engine {
             self.unmake(&made.container, &made.state);
             return Err(error);
         }
-        warn(Warning::Created(made.container.id().to_owned()));
         warning.into_iter().for_each(warn);
         Ok(made)
     }
@@ -160,7 +161,8 @@ impl Engine {
             created_nanos: nanos,
             status: Status::Created,
             auto_remove: request.auto_remove,
-            kept: request.kept,
+            kept: !request.starts,
+            starter: request.starts.then(own_identity).flatten(),
             labels,
             mounts: records,
             stop_signal,

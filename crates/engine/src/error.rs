@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use minidock_oci::{Platform, ReferenceError};
 use minidock_store::Driver;
 
+use crate::refusal::Refusal;
 use crate::user::UserError;
 
 /// What a verb can fail with.
@@ -260,6 +261,42 @@ pub enum Error {
     /// A container's log cannot be written or read.
     #[error(transparent)]
     Log(#[from] crate::logs::LogError),
+    /// A container is about to be started again.
+    #[error(
+        "cannot remove container \"/{0}\": container is restarting: stop the container before removing or force remove"
+    )]
+    ContainerRestarting(String),
+    /// A container runs already.
+    #[error("container {0} is running already")]
+    AlreadyRunning(String),
+    /// A container stands still.
+    #[error("cannot {0} a paused container, try unpause instead: {1}")]
+    Paused(&'static str, String),
+    /// Nobody can be attached to a container that does not run.
+    #[error("cannot attach to a stopped container, start it first")]
+    AttachStopped,
+    /// Nobody can be attached to a container that stands still.
+    #[error("cannot attach to a paused container, unpause it first")]
+    AttachPaused,
+    /// A container's standard streams are those of the process that runs it.
+    #[error(
+        "cannot attach to container {0}: its standard streams are those of the `minidock run --rm` that runs it"
+    )]
+    AttachDirect(String),
+    /// A container's monitor could not be started or do its work.
+    #[error("cannot {what} to stay with the container")]
+    Monitor {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A container's monitor is gone.
+    #[error("the monitor of container {0} was killed, and the container with it")]
+    MonitorLost(String),
+    /// What a container's monitor failed with.
+    #[error(transparent)]
+    Refused(Refusal),
     /// The container's process could not be ended.
     #[error("cannot end container {container}")]
     Kill {
@@ -360,6 +397,7 @@ impl Error {
                 Some("remove it by name, or all its names with `minidock rmi -f`".into())
             }
             Self::CannotPause(_) => Some("commit it without --pause, or once it has ended: pausing takes a control group, which minidock has not".into()),
+            Self::Refused(refusal) => refusal.hint(),
             Self::ContainerRunning(id) => Some(format!("end and remove it: `minidock rm -f {id}`")),
             _ => None,
         }
@@ -379,6 +417,7 @@ impl Error {
     pub fn run_exit_code(&self) -> u8 {
         match self {
             Self::Run(e) => e.exit_code(),
+            Self::Refused(refusal) => refusal.exit_code(),
             _ => 125,
         }
     }

@@ -24,13 +24,17 @@ mod ids;
 mod images;
 mod info;
 mod inspect;
+mod live;
 pub mod logs;
+mod monitor;
 mod name;
 mod netfiles;
 mod new_image;
 mod pattern;
 mod prune;
+mod refusal;
 mod remove;
+mod restart;
 mod rootfs;
 mod run;
 mod seccomp;
@@ -39,11 +43,13 @@ pub mod spec;
 mod start;
 pub mod storage;
 mod subids;
+mod target;
 mod untag;
 pub mod user;
 mod view;
 mod volumes;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use minidock_oci::{Platform, Reference};
@@ -63,6 +69,7 @@ pub use images::{ImageFilters, ImageSummary, LabelFilter, familiar, time};
 pub use info::Info;
 pub use inspect::{ContainerDetails, HistoryLine, ImageDetails, Limit, inspect_remote};
 pub use jiff::Timestamp;
+pub use live::Attach;
 pub use minidock_layer::change::ChangeKind;
 pub use minidock_layer::write::Compression;
 pub use minidock_oci as oci;
@@ -72,12 +79,15 @@ pub use minidock_pull::{
     Pulled, Pushed, Registries, SearchResult, Which, remote_document, remote_tags, search,
 };
 pub use minidock_run::sealed_copy;
+pub use minidock_run::{AttachOptions, Attached, DetachKeys, KeyError};
 pub use minidock_store::{
     Bounds, CheckEvent, Checked, ContainerState, Driver, DriverError, Finding, IdExtent,
     ImageRecord, MountKind, MountRecord, StoreError,
 };
 pub use new_image::{CommitRequest, ImportRequest, Labelling};
 pub use prune::{ContainerUsage, DiskUsage, ImageUsage, PruneFilters, Pruned, VolumeUsage};
+pub use refusal::Refusal;
+pub use restart::Restart;
 pub use run::{RunRequest, Warning};
 pub use spec::{Network, Wishes};
 pub use untag::Removed;
@@ -102,7 +112,13 @@ pub struct Engine {
     store: Store,
     ids: Ids,
     driver: Option<Driver>,
+    /// With which a monitor is started.
+    monitor: Option<Opening>,
 }
+
+/// How a container's monitor is started: the front end knows how it is executed itself.
+#[derive(Clone, Copy, Debug)]
+pub struct MonitorLaunch(pub fn(&Opening, &str, OwnedFd) -> std::io::Result<()>);
 
 /// Where the store is, and what it should be like.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +131,8 @@ pub struct Opening {
     pub driver: Option<Driver>,
     /// The caller's environment.
     pub surroundings: Surroundings,
+    /// Starts a process that calls [`Engine::monitor`] with this container's id and line, in a store opened in this way.
+    pub monitor: Option<MonitorLaunch>,
 }
 
 impl Engine {
@@ -123,12 +141,13 @@ impl Engine {
     /// # Errors
     /// When it cannot be opened; see [`Store::open`].
     pub fn open(opening: Opening) -> Result<Self, Error> {
-        let ids = Ids::new(opening.surroundings);
+        let ids = Ids::new(opening.surroundings.clone());
         let store = ids.open(&opening.root, opening.id_map)?;
         Ok(Self {
             store,
             ids,
             driver: opening.driver,
+            monitor: opening.monitor.is_some().then_some(opening),
         })
     }
 

@@ -114,7 +114,7 @@ impl Engine {
             }
             let container = self.store.find_container(&line.state.id)?;
             // One that is just being started is in use.
-            if container.is_supervised()? {
+            if container.is_supervised()? || line.state.is_starting() {
                 continue;
             }
             let usage = self.store.container_usage(&container);

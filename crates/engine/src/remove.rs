@@ -1,6 +1,6 @@
 //! `rm`.
 
-use minidock_store::{ContainerState, IdMap, Status};
+use minidock_store::{IdMap, Identity, Status};
 
 use crate::events::Event;
 use crate::{Engine, Error};
@@ -26,10 +26,18 @@ impl Engine {
             if !force {
                 return Err(Error::ContainerRunning(state.name.clone()));
             }
-            kill_and_wait(state)?;
+            self.kill_for_good(&container, state)?;
+        } else if let Some(state) = state
+            .as_ref()
+            .filter(|s| s.status == Status::Restarting && s.monitor.is_some_and(Identity::is_alive))
+        {
+            if !force {
+                return Err(Error::ContainerRestarting(state.name.clone()));
+            }
+            self.end_pause(&container, state)?;
         } else if let Some(state) = state.as_ref().filter(|s| s.status == Status::Created)
             && !force
-            && container.keep_stopped()?.is_none()
+            && (state.is_starting() || container.keep_stopped()?.is_none())
         {
             // It is being started at this moment.
             return Err(Error::ContainerRunning(state.name.clone()));
@@ -39,7 +47,10 @@ impl Engine {
             // Processes that shared the host's outlive their container's first one.
             let _ = minidock_run::cgroup::remove(group);
         }
-        container.remove()?;
+        // Its monitor may have removed it at its end.
+        if container.folder().exists() {
+            container.remove()?;
+        }
         let Some(state) = state else {
             return Ok(());
         };
@@ -68,7 +79,7 @@ impl Engine {
             if let Ok(container) = self.store.find_container(query)
                 && let Ok(Some(state)) = container.state()
                 && state.is_alive()
-                && kill_and_wait(&state).is_ok()
+                && self.kill_for_good(&container, &state).is_ok()
             {
                 ended.push(query.as_str());
             }
@@ -85,40 +96,5 @@ impl Engine {
             self.enter()?;
         }
         Ok(self.store.remove_left_containers()?)
-    }
-}
-
-/// Ends a container's pid 1, and with it everything inside, and waits until it is gone.
-fn kill_and_wait(state: &ContainerState) -> Result<(), Error> {
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-    let failed = |source: rustix::io::Errno| Error::Kill {
-        container: state.name.clone(),
-        source: source.into(),
-    };
-    let Some(pid) = state.pid.and_then(Pid::from_raw) else {
-        return Ok(());
-    };
-    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
-        result => result.map_err(failed)?,
-    };
-    // Asked again with the pidfd in hand: the pid may have been reused just before it was opened.
-    if !state.is_alive() {
-        return Ok(());
-    }
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(e) => return Err(failed(e)),
-    }
-    let mut poll = [rustix::event::PollFd::new(
-        &pidfd,
-        rustix::event::PollFlags::IN,
-    )];
-    loop {
-        match rustix::event::poll(&mut poll, None) {
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(failed(e)),
-        }
     }
 }

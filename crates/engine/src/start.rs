@@ -7,9 +7,11 @@ use std::path::Path;
 use minidock_layer::open_in_layers;
 use minidock_run::{Host, Launch, RootEmulation, Rootfs, Running};
 use minidock_store::{Container, ContainerState, Driver, IdMap, Status, StoreError};
+use oci_spec::runtime::BoxBuilder;
 
 use crate::created::Created;
 use crate::group::{self, Group};
+use crate::monitor::own_identity;
 use crate::run::{Warning, now};
 use crate::spec::{self, EmulationWish, Facts, Wishes};
 use crate::storage::{self, Wanted};
@@ -33,6 +35,20 @@ pub(crate) struct Ready {
 pub(crate) struct Started {
     pub running: Running,
     _group: Option<Group>,
+}
+
+/// Who stays with a container that is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supervision {
+    /// The process that was typed for it: its standard streams are the container's.
+    Direct,
+    /// A monitor, which this is.
+    Monitor {
+        /// Rows and columns of its terminal, if somebody said.
+        window: Option<(u16, u16)>,
+        /// How often it was started again.
+        restarts: u64,
+    },
 }
 
 impl Engine {
@@ -135,7 +151,7 @@ impl Engine {
         Ok(user)
     }
 
-    /// Starts a container. `kept` says that its standard streams are the supervisor's and not the caller's.
+    /// Starts a container.
     ///
     /// # Errors
     /// When it cannot be started. Its state says nothing of it then.
@@ -145,7 +161,7 @@ impl Engine {
         container: &Container,
         state: &ContainerState,
         created: &Created,
-        kept: bool,
+        supervision: Supervision,
         warn: &dyn Fn(Warning),
     ) -> Result<Started, Error> {
         let Created {
@@ -181,6 +197,15 @@ impl Engine {
             devices: &devices,
         };
         let mut spec = spec::build(config, wishes, &facts)?;
+        if let Supervision::Monitor {
+            window: Some((rows, columns)),
+            ..
+        } = supervision
+            && let Some(process) = spec.process_mut()
+        {
+            let size = BoxBuilder::default().height(rows).width(columns).build()?;
+            process.set_console_size(Some(size));
+        }
         seccomp::apply(&mut spec, &wishes.security, host.kernel)?;
         let note = |note| warn(Warning::Host(note));
         let group = group::prepare(
@@ -221,7 +246,7 @@ impl Engine {
             rootfs: &rootfs,
             provide: &provide,
             interactive: created.interactive,
-            kept,
+            kept: supervision != Supervision::Direct,
             terminal: wishes.terminal,
             attach: created.attach,
             init: wishes.init,
@@ -247,6 +272,13 @@ impl Engine {
             (state.started, state.started_nanos) = (Some(started), nanos);
             state.error = None;
             state.exit_code = None;
+            state.stopped_by_hand = false;
+            state.paused = false;
+            state.oom_killed = false;
+            if let Supervision::Monitor { restarts, .. } = supervision {
+                state.restarts = restarts;
+                state.monitor = own_identity();
+            }
         })?;
         Ok(Started {
             running,

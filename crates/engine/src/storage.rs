@@ -103,11 +103,12 @@ impl StorageDriver for Overlay {
 /// lost in a crash of the host. What is there is what the container left, so it may be mounted again.
 fn clear_work(work: &Path) {
     let left = work.join("work");
-    // Made without any permission.
-    if std::fs::set_permissions(&left, PermissionsExt::from_mode(0o700)).is_ok() {
-        // What stays is told by the kernel when it refuses the mount.
-        let _ = std::fs::remove_dir_all(&left);
+    let mark = left.join("incompat");
+    // They are made without any permission. What stays is told by the kernel when it refuses the mount.
+    for folder in [&left, &mark, &mark.join("volatile")] {
+        let _ = std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700));
     }
+    let _ = std::fs::remove_dir_all(&mark);
 }
 
 #[derive(Debug)]

@@ -77,6 +77,7 @@
 //! of ours (`child::reaper`), and the program gets signals as anywhere.
 
 mod alone;
+mod attach;
 pub mod cgroup;
 mod child;
 mod emulation;
@@ -84,6 +85,7 @@ mod error;
 mod exit;
 mod host;
 mod join;
+mod keep;
 mod launch;
 mod own_root;
 mod plan;
@@ -102,17 +104,22 @@ mod trial_rootfs;
 mod visit;
 
 pub use alone::become_own_root;
+pub use attach::{
+    AttachOptions, Attached, DetachKeys, Guests, KeyError, Line, Stream, Welcome, Word, line,
+};
 pub use emulation::RootEmulation;
 pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;
 pub use join::{Join, Member, Prepared, prepare_join, read_inside, sealed_copy};
+pub use keep::{KeepOptions, Keeper, Kept, Pause, pause};
 pub use launch::{Launch, Provision, Rootfs};
 pub use own_root::as_own_root;
 pub use plan::{Plan, plan};
 pub use ranges::{MapWriters, RangeMaps, enter, find_program, try_ranges};
 pub use render::{Cause, StepFailure};
 pub use running::{Running, fill_volumes, start, start_on};
+pub use supervise::signal;
 pub use trial::{Isolation, Stage, try_isolation, try_root_emulation};
 pub use trial_rootfs::{RootfsRefusal, try_overlay};
 pub use visit::{LiveRoot, bind_onto, mount_rootfs, open_rootfs};

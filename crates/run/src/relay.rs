@@ -28,7 +28,7 @@ impl AsFd for End {
 
 const SIZE: usize = 16 * 1024;
 /// What a pipe takes at once when poll(2) says that it can be written (`PIPE_BUF`, pipe(7)).
-const AT_ONCE: usize = 4096;
+pub(crate) const AT_ONCE: usize = 4096;
 
 /// One direction. Holds at most [`SIZE`] bytes; reads only when it has written what it holds.
 #[derive(Debug)]

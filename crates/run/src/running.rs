@@ -10,8 +10,10 @@ use minidock_sys::{Errno, process};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::termios::Winsize;
 
+use crate::attach::Guests;
 use crate::child::{self, Birth};
 use crate::emulation::Supervisor;
+use crate::keep::{self, KeepOptions, Keeper, Kept, Watched};
 use crate::plan::{IdMaps, plan_fill};
 use crate::render::{self, Settings};
 use crate::report::{self, Message};
@@ -295,6 +297,33 @@ impl Running {
         self.reaped = true;
         self.end_server();
         Ok(exit)
+    }
+
+    /// Stays with a container whose standard streams are the supervisor's ([`Launch::kept`]) until it has ended and all that it
+    /// wrote has gone where it belongs.
+    ///
+    /// # Errors
+    /// See [`Error`]. The container is dead when this returns.
+    pub fn keep(
+        mut self,
+        guests: &mut Guests,
+        keeper: &mut dyn Keeper,
+        options: KeepOptions,
+    ) -> Result<Kept, Error> {
+        let watched = Watched {
+            pid: self.child.pid,
+            pidfd: self.child.pidfd.as_fd(),
+            signals: &self.signals,
+            outside: std::mem::take(&mut self.outside),
+            terminal: self.terminal.take(),
+            init: self.init,
+            own_processes: self.own_processes,
+            emulation: self.emulation.take(),
+        };
+        let kept = keep::until_end(watched, guests, keeper, options)?;
+        self.reaped = true;
+        self.end_server();
+        Ok(kept)
     }
 
     /// Waits for an end that needs no watching.

@@ -151,7 +151,7 @@ enum Call {
 }
 
 /// A container that runs longer than this will run for a while, so that it is worth the trouble to become small.
-const SOON: Timespec = Timespec {
+pub(crate) const SOON: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
@@ -261,21 +261,21 @@ fn drain(watch: &Watch<'_>, mut relays: Vec<(Direction, Relay)>) {
     }
 }
 
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGQUIT: i32 = 3;
-const SIGPIPE: i32 = 13;
-const SIGTERM: i32 = 15;
-const SIGCHLD: i32 = 17;
-const SIGCONT: i32 = 18;
-const SIGURG: i32 = 23;
-const SIGWINCH: i32 = 28;
+pub(crate) const SIGHUP: i32 = 1;
+pub(crate) const SIGINT: i32 = 2;
+pub(crate) const SIGQUIT: i32 = 3;
+pub(crate) const SIGPIPE: i32 = 13;
+pub(crate) const SIGTERM: i32 = 15;
+pub(crate) const SIGCHLD: i32 = 17;
+pub(crate) const SIGCONT: i32 = 18;
+pub(crate) const SIGURG: i32 = 23;
+pub(crate) const SIGWINCH: i32 = 28;
 
 /// Signals by which people and systems ask a program to end.
-const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+pub(crate) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passed {
+pub(crate) enum Passed {
     On,
     Killed,
 }
@@ -289,18 +289,42 @@ fn fit_window(watch: &Watch<'_>) {
 
 fn pass_on(watch: &Watch<'_>, number: i32) -> Passed {
     match number {
-        SIGWINCH => fit_window(watch),
+        SIGWINCH => {
+            fit_window(watch);
+            Passed::On
+        }
+        number => pass_to(watch.pid, watch.pidfd, watch.init, number),
+    }
+}
+
+/// Passes a signal on to the container's first process.
+pub(crate) fn pass_to(pid: Pid, pidfd: BorrowedFd<'_>, init: bool, number: i32) -> Passed {
+    match number {
         // About the supervisor's own children and descriptors.
         SIGCHLD | SIGPIPE | SIGURG => {}
-        number if ENDING.contains(&number) && !watch.init && discarded(watch.pid, number) => {
-            let _ = signal::send(watch.pidfd, 9);
+        number if ENDING.contains(&number) && !init && discarded(pid, number) => {
+            let _ = signal::send(pidfd, 9);
             return Passed::Killed;
         }
         number => {
-            let _ = signal::send(watch.pidfd, number);
+            let _ = signal::send(pidfd, number);
         }
     }
     Passed::On
+}
+
+/// Sends a signal to the first process of a container that another process supervises. One by which people ask a program to end
+/// kills it, where the kernel would discard it only because that process is the first of its pid namespace; `init` says that
+/// it is minidock's, which passes all of them on.
+///
+/// # Errors
+/// `ESRCH` when it has ended, `EPERM` when it is out of reach.
+pub fn signal(pid: Pid, pidfd: BorrowedFd<'_>, init: bool, number: i32) -> Result<(), Errno> {
+    let number = match ENDING.contains(&number) && !init && discarded(pid, number) {
+        true => 9,
+        false => number,
+    };
+    signal::send(pidfd, number)
 }
 
 /// Whether the kernel would throw the signal away because the process is the first of its pid namespace and has neither a
@@ -319,7 +343,7 @@ fn discarded(pid: Pid, number: i32) -> bool {
 }
 
 /// Ends what a container without a pid namespace left behind: our only children, and those that become ours when they end.
-fn end_orphans() {
+pub(crate) fn end_orphans() {
     use rustix::process::{Signal, WaitOptions, getpid, kill_process};
     let path = format!("/proc/self/task/{}/children", getpid().as_raw_nonzero());
     loop {

@@ -119,6 +119,9 @@ pub struct ContainerState {
     /// It was made to stay until it is started, so that nobody takes it for one that a killed process left.
     #[serde(default)]
     pub kept: bool,
+    /// The process that made it, where that is about to start it.
+    #[serde(default)]
+    pub starter: Option<Identity>,
     /// The process that watches over it, if that is not the one that the user waits for.
     #[serde(default)]
     pub monitor: Option<Identity>,
@@ -199,6 +202,11 @@ impl ContainerState {
     /// Whether the recorded process still runs. A pid alone would not do: pids are reused.
     pub fn is_alive(&self) -> bool {
         self.status == Status::Running && self.process().is_some_and(Identity::is_alive)
+    }
+
+    /// Whether it was made by a process that is about to start it.
+    pub fn is_starting(&self) -> bool {
+        self.status == Status::Created && self.starter.is_some_and(Identity::is_alive)
     }
 
     /// Its first process, as last written.
@@ -482,6 +490,11 @@ impl Container {
         Ok(matches!(self.try_lock()?, Tried::Taken))
     }
 
+    /// Lets others work on it: whoever made it has done so.
+    pub fn release(&mut self) {
+        self.supervised = None;
+    }
+
     /// The folder that the container writes to: what it changed of its image's layers, or, with [`Driver::Flat`], all of
     /// its files.
     pub fn written(&self, driver: Driver) -> PathBuf {
@@ -564,7 +577,9 @@ impl Container {
     fn is_left(&self) -> Result<bool, StoreError> {
         let left = match self.state() {
             Ok(Some(state)) => {
-                state.auto_remove && !(state.kept && state.status == Status::Created)
+                state.auto_remove
+                    && !state.is_starting()
+                    && !(state.kept && state.status == Status::Created)
             }
             Ok(None) => true,
             // A damaged state is for the user to see.

@@ -6,6 +6,7 @@ mod check;
 mod commit;
 mod common;
 mod cp;
+mod create;
 mod df;
 mod diff;
 mod doctor;
@@ -19,6 +20,7 @@ mod info;
 mod inspect;
 mod load;
 mod login;
+mod monitor;
 mod prune;
 mod ps;
 mod pull;
@@ -29,6 +31,7 @@ mod rmi;
 mod run;
 mod save;
 mod search;
+mod start;
 mod tag;
 mod version;
 mod volume;
@@ -36,6 +39,8 @@ mod volume;
 use clap::Subcommand;
 
 pub use common::platform;
+pub use monitor::launch;
+pub use start::keys as detach_keys;
 
 use crate::deferred::Deferred;
 
@@ -95,6 +100,22 @@ verbs! {
     #[command(subcommand)]
     System(System) => System::act,
 
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(start::AttachArgs) => start::attach,
+    /// Create a new container
+    Create(create::CreateArgs) => create::create,
+    /// Restart one or more containers
+    Restart(start::StopArgs) => start::restart,
+    /// Start one or more stopped containers
+    Start(start::StartArgs) => start::start,
+    /// Stop one or more running containers
+    Stop(start::StopArgs) => start::stop,
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(start::WaitArgs) => start::wait,
+    /// Stay with a container
+    #[command(hide = true)]
+    Monitor(monitor::MonitorArgs) => monitor::monitor,
+
     /// Tell what this host allows, and how to mend what it does not
     Doctor(doctor::DoctorArgs) => doctor::doctor,
     /// Show the history of an image
@@ -141,6 +162,8 @@ verbs! {
 verbs! {
     /// `minidock container …`
     Container:
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(start::AttachArgs) => start::attach,
     /// Create a new image from a container's changes
     Commit(commit::CommitArgs) => commit::commit,
     /// Copy files/folders between a container and the local filesystem
@@ -153,6 +176,8 @@ verbs! {
     Exec(exec::ExecArgs) => exec::exec,
     /// Display detailed information on one or more containers
     Inspect(inspect::ContainerInspectArgs) => inspect::inspect_containers,
+    /// Create a new container
+    Create(create::CreateArgs) => create::create,
     /// List containers
     #[command(visible_aliases = ["ps", "list"])]
     Ls(ps::PsArgs) => ps::ps,
@@ -161,8 +186,16 @@ verbs! {
     /// Remove one or more containers
     #[command(visible_alias = "remove")]
     Rm(rm::RmArgs) => rm::rm,
+    /// Restart one or more containers
+    Restart(start::StopArgs) => start::restart,
     /// Create and run a new container from an image
     Run(run::RunArgs) => run::run,
+    /// Start one or more stopped containers
+    Start(start::StartArgs) => start::start,
+    /// Stop one or more running containers
+    Stop(start::StopArgs) => start::stop,
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(start::WaitArgs) => start::wait,
 }
 
 verbs! {
@@ -240,6 +273,8 @@ pub enum Quick {
     Run(Deferred<run::RunArgs>),
     /// Execute a command in a running container
     Exec(Deferred<exec::ExecArgs>),
+    /// Stay with a container
+    Monitor(Deferred<monitor::MonitorArgs>),
 }
 
 impl Quick {
@@ -248,6 +283,7 @@ impl Quick {
         match self {
             Self::Run(args) => (!args.0.container.has_strange_image()).then_some(Verb::Run(args)),
             Self::Exec(args) => Some(Verb::Exec(args)),
+            Self::Monitor(args) => Some(Verb::Monitor(args)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 
 use clap::Args;
-use minidock_engine::{Bounds, Error, RunRequest, Warning};
+use minidock_engine::{Bounds, Engine, Error, RunRequest, Warning};
 
 use super::common::eprint_line;
 use crate::bounds::BoundFlags;
@@ -25,7 +25,7 @@ pub struct RunArgs {
 }
 
 /// Set for the process that replaces this one after an implicit pull, so that it never pulls again.
-const PULLED: &str = "MINIDOCK_PULLED";
+pub const PULLED: &str = "MINIDOCK_PULLED";
 
 /// `minidock run`. Every failure of minidock itself has exit code 125, 126 or 127.
 pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
@@ -38,8 +38,61 @@ pub fn run(place: &Place, args: RunArgs) -> Result<u8, Failure> {
 fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
     let bounds = args.bounds.bounds()?;
     let typed = wishes("run", args.container)?;
-    let (pull, quiet) = (typed.pull, typed.quiet);
-    let request = request(typed);
+    let with = With::new(typed, bounds);
+    let detach = with.request.detach;
+    let print_id = detach || !with.request.attach[1] && !with.request.attach[2];
+    with_image(place, with, &|engine, request| {
+        engine.run(request, &tell(print_id))
+    })
+}
+
+/// Words for the user: whatever a container's start has to say. Its id is printed where nothing else of it is.
+pub fn tell(print_id: bool) -> impl Fn(Warning) {
+    move |warning| match warning {
+        Warning::Host(note) => eprint_line(&format!("minidock: note: {note}")),
+        Warning::ForeignPlatform { image, host } => eprint_line(&format!(
+            "WARNING: The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
+        )),
+        Warning::Started(id) if print_id => {
+            // A reader that went away does not stop the container.
+            let _ = super::common::print(&format!("{id}\n"));
+        }
+        Warning::Started(_) => {}
+    }
+}
+
+/// A container that is to be made, and what to do where its image is not there.
+pub struct With {
+    pub request: RunRequest,
+    pull: Pull,
+    quiet: bool,
+    bounds: Bounds,
+}
+
+impl With {
+    pub fn new(typed: Typed, bounds: Bounds) -> Self {
+        let (pull, quiet) = (typed.pull, typed.quiet);
+        Self {
+            request: request(typed),
+            pull,
+            quiet,
+            bounds,
+        }
+    }
+}
+
+/// Does something for which an image has to be there: where it is not, and may be pulled, it is.
+pub fn with_image(
+    place: &Place,
+    with: With,
+    act: &dyn Fn(&Engine, &RunRequest) -> Result<u8, Error>,
+) -> Result<u8, Failure> {
+    let With {
+        request,
+        pull,
+        quiet,
+        bounds,
+    } = with;
     if let Some(path) = request.cidfile.as_ref().filter(|path| path.exists()) {
         return Err(Error::IdFile(path.clone()).into());
     }
@@ -48,19 +101,7 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
         return pull_and_rerun(place, &request, quiet, bounds);
     }
     let engine = place.engine()?;
-    let print_id = !request.attach[1] && !request.attach[2];
-    let tell = |warning| match warning {
-        Warning::Host(note) => eprint_line(&format!("minidock: note: {note}")),
-        Warning::ForeignPlatform { image, host } => eprint_line(&format!(
-            "WARNING: The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
-        )),
-        Warning::Created(id) if print_id => {
-            // A reader that went away does not stop the container.
-            let _ = super::common::print(&format!("{id}\n"));
-        }
-        Warning::Created(_) => {}
-    };
-    let mut result = engine.run(&request, &tell);
+    let mut result = act(&engine, &request);
     if let Err(Error::ImageNotFound(image)) = &result
         && let Some(image) = super::pull::searched(place, &engine, image)?
     {
@@ -68,7 +109,7 @@ fn run_typed(place: &Place, args: RunArgs) -> Result<u8, Failure> {
             image,
             ..request.clone()
         };
-        result = engine.run(&request, &tell);
+        result = act(&engine, &request);
     }
     match result {
         Err(Error::ImageNotFound(_)) if pull == Pull::Missing && !pulled => {
@@ -118,7 +159,10 @@ fn request(typed: Typed) -> RunRequest {
         wishes: typed.wishes,
         name: typed.name,
         auto_remove: typed.auto_remove,
-        kept: false,
+        starts: true,
+        detach: typed.detach,
+        detach_keys: typed.detach_keys,
+        signals: typed.signals,
         interactive: typed.interactive,
         attach: typed.attach,
         cidfile: typed.cidfile,

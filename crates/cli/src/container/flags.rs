@@ -54,6 +54,15 @@ pub struct ContainerFlags {
     /// Allocate a terminal
     #[arg(short, long, value_name = "BOOL")]
     pub tty: bool,
+    /// Run the container in the background and print its id
+    #[arg(short, long, value_name = "BOOL")]
+    pub detach: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// Restart the container when it exits: no, on-failure[:MOST], always or unless-stopped
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub restart: String,
     /// Remove the container and its anonymous volumes when it exits
     #[arg(long, value_name = "BOOL")]
     pub rm: bool,

@@ -46,10 +46,6 @@ const CGROUP: Reason = (
     "control groups of version 2 have no such limit",
     "leave it out",
 );
-const BACKGROUND: Reason = (
-    "containers run in the foreground only so far",
-    "leave it out, and use your shell's `&` or `nohup`",
-);
 const NETWORK: Reason = (
     "containers have no network of their own but loopback so far",
     "use --network host, whose ports are the host's",
@@ -63,20 +59,14 @@ const LOGS: Reason = (
     "redirect minidock's output",
 );
 const WINDOWS: Reason = ("it is for Windows containers only", "leave it out");
-const RESTART: Reason = (
-    "nothing stays behind that could start a container again",
-    "let a service manager do it: a systemd unit with Restart=always and `minidock run`",
-);
 
 use Takes::{Nothing, Value};
 
-const REFUSED: [Known; 47] = [
+const REFUSED: [Known; 44] = [
     known("cpu-count", Value, WINDOWS),
     known("cpu-percent", Value, WINDOWS),
     known("cpu-rt-period", Value, CGROUP),
     known("cpu-rt-runtime", Value, CGROUP),
-    short('d', known("detach", Nothing, BACKGROUND)),
-    known("detach-keys", Value, BACKGROUND),
     known(
         "device-cgroup-rule",
         Value,
@@ -131,7 +121,6 @@ const REFUSED: [Known; 47] = [
     short('p', known("publish", Value, NETWORK)),
     short('P', known("publish-all", Nothing, NETWORK)),
     known("expose", Value, NETWORK),
-    known("restart", Value, RESTART),
     known(
         "runtime",
         Value,
@@ -253,9 +242,6 @@ fn is_default(flag: &Known, value: &str) -> bool {
         return matches!(value, "false" | "0" | "f" | "F" | "FALSE" | "False");
     }
     match flag.long {
-        // No key detaches, and none does anyway.
-        "detach-keys" => value.is_empty(),
-        "restart" => matches!(value, "no" | ""),
         "isolation" => matches!(value, "default" | ""),
         "memory-swappiness" => matches!(value, "-1" | "0"),
         "volume-driver" => matches!(value, "local" | ""),
@@ -336,7 +322,7 @@ mod tests {
     fn what_is_switched_off_is_not_asked_for() {
         let command = Refused::augment_args(Command::new("run").no_binary_name(true));
         let matches = command
-            .try_get_matches_from(["--publish-all=false", "--detach=0"])
+            .try_get_matches_from(["--publish-all=false", "--oom-kill-disable=0"])
             .unwrap();
         assert!(Refused::from_arg_matches(&matches).unwrap().check().is_ok());
     }

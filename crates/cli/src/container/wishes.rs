@@ -11,7 +11,7 @@ use minidock_engine::logs::LogOptions;
 use minidock_engine::oci::Platform;
 use minidock_engine::signal;
 use minidock_engine::spec::{Dns, MountWish, Namespaces};
-use minidock_engine::{Network, Wishes};
+use minidock_engine::{DetachKeys, Network, Restart, Wishes};
 
 use super::flags::ContainerFlags;
 use super::limits::limits;
@@ -19,7 +19,7 @@ use super::security::security;
 use super::wrong::{Wrong, parse_each, parse_one, wrong};
 use super::{env_file, mounts, refused, values};
 use crate::args::Cli;
-use crate::commands::{Verb, platform};
+use crate::commands::{Verb, detach_keys, platform};
 use crate::failure::Failure;
 
 /// Everything that the flags say.
@@ -33,6 +33,12 @@ pub struct Typed {
     pub name: Option<String>,
     /// Remove it when it ends.
     pub auto_remove: bool,
+    /// Do not wait for it.
+    pub detach: bool,
+    /// The keys that detach its terminal.
+    pub detach_keys: Option<DetachKeys>,
+    /// Pass signals on.
+    pub signals: bool,
     /// Pass standard input on.
     pub interactive: bool,
     /// Which of the standard streams it has.
@@ -67,7 +73,12 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
         return Err(unknown_flag(verb, &image));
     }
     let command = words.map(utf8).collect::<Result<Vec<_>, _>>()?;
-    if flags.tty && flags.interactive && !std::io::stdin().is_terminal() {
+    if flags.tty
+        && flags.interactive
+        && !flags.detach
+        && verb == "run"
+        && !std::io::stdin().is_terminal()
+    {
         return Err(Failure::usage("the input device is not a TTY")
             .hint("leave -t out when standard input is a pipe or a file"));
     }
@@ -83,6 +94,15 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
     let network = network(&flags.network)?;
     let namespaces = namespaces(&flags)?;
     let (attach, interactive) = attach(&flags)?;
+    let restart: Restart = flags
+        .restart
+        .parse()
+        .map_err(|why| Failure::usage(format!("invalid restart policy: {why}")))?;
+    if flags.rm && restart != Restart::No {
+        return Err(Failure::usage(
+            "conflicting options: cannot specify both --restart and --rm",
+        ));
+    }
     let oom = number(
         "--oom-score-adj",
         flags.oom_score_adj.as_ref(),
@@ -110,6 +130,7 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
             domainname,
             network,
             namespaces,
+            restart,
             mounts: mounts(&flags)?,
             volumes_from: parse_each("--volumes-from", &flags.volumes_from, mounts::volumes_from)?,
             labels: labels(&flags)?,
@@ -155,6 +176,9 @@ pub fn wishes(verb: &str, flags: ContainerFlags) -> Result<Typed, Failure> {
         },
         name: flags.name,
         auto_remove: flags.rm,
+        detach: flags.detach,
+        detach_keys: detach_keys(flags.detach_keys.as_deref())?,
+        signals: flags.sig_proxy,
         interactive,
         attach,
         cidfile: flags.cidfile,
@@ -205,11 +229,8 @@ fn namespaces(flags: &ContainerFlags) -> Result<Namespaces, Failure> {
 
 /// Which streams the container has, and whether it has standard input.
 fn attach(flags: &ContainerFlags) -> Result<([bool; 3], bool), Failure> {
-    if !flags.sig_proxy && !flags.tty {
-        return Err(Failure::usage(
-            "--sig-proxy=false is not supported: a container does not outlive its minidock, so what ends that ends both",
-        )
-        .hint("leave it out"));
+    if flags.detach && !flags.attach.is_empty() {
+        return Err(Failure::usage("Conflicting options: -a and -d"));
     }
     let streams: Vec<usize> = parse_each("--attach", &flags.attach, values::stream)?;
     if streams.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::restart::Restart;
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,8 @@ pub struct Wishes {
     pub stop_signal: Option<i32>,
     /// Seconds that it then has; a negative number is for ever.
     pub stop_timeout: Option<i64>,
+    /// When it is started again.
+    pub restart: Restart,
     /// Further groups, by name or number.
     pub group_add: Vec<String>,
     /// A first process of ours that passes signals on and reaps.
