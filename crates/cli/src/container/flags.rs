@@ -60,7 +60,7 @@ pub struct ContainerFlags {
     /// Override the key sequence for detaching a container
     #[arg(long, value_name = "KEYS")]
     pub detach_keys: Option<String>,
-    /// Restart the container when it exits: no, on-failure[:MOST], always or unless-stopped
+    /// Restart the container when it exits: no, on-failure, on-failure:MOST, always or unless-stopped
     #[arg(long, value_name = "POLICY", default_value = "no")]
     pub restart: String,
     /// Remove the container and its anonymous volumes when it exits
