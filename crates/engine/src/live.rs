@@ -158,7 +158,8 @@ impl Engine {
             }
             return Ok(());
         }
-        let state = container.change_state(|state| state.stopped_by_hand = true)?;
+        // A full disk does not keep it alive; it is told when it has ended.
+        let noted = container.change_state(|state| state.stopped_by_hand = true);
         let Some(target) = Target::open(&container, &state)? else {
             return Ok(());
         };
@@ -171,6 +172,7 @@ impl Engine {
             target.ended_within(None)?;
         }
         target.noted()?;
+        noted?;
         Ok(())
     }
 

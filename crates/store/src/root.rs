@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use minidock_oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{Durability, hash, make_dir, read_json, read_limited, replace, replace_json};
+use crate::fs::{
+    Durability, create_or_keep, hash, make_dir, read_json, read_limited, replace, replace_json,
+};
 use crate::lock::{Lock, LockMode};
 use crate::{IdMap, IdMapping, StoreError};
 
@@ -143,6 +145,10 @@ impl Store {
                 path: root.join("version.json"),
                 problem: "it is missing".into(),
             });
+        }
+        // What removes things locks these, and on a disk without room they could not be made any more.
+        for name in ["turn", "index", "containers", "trash"] {
+            create_or_keep(&root.join("locks").join(name))?;
         }
         write_layout(root)?;
         crate::index::write_empty(root)?;
