@@ -1,10 +1,11 @@
 //! Containers that go on without whoever started them: `create`, `start`, `run -d`, `stop`, `restart`, `wait`, `attach`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-use crate::support::{Context, PATIENCE, Terminal, scenarios};
+use crate::support::{Context, PATIENCE, Terminal, monitor_of, scenarios};
 
 scenarios!(
     a_container_goes_on_without_its_client,
@@ -41,10 +42,8 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-fn monitor_of(cx: &Context, id: &str) -> Option<i32> {
-    let state = cx.root().join("containers").join(id).join("state.json");
-    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
-    i32::try_from(state["monitor"]["pid"].as_i64()?).ok()
+fn folder(cx: &Context, id: &str) -> PathBuf {
+    cx.root().join("containers").join(id)
 }
 
 fn a_container_goes_on_without_its_client(cx: &Context) {
@@ -177,8 +176,7 @@ fn a_killed_client_takes_its_container_along(cx: &Context) {
 fn a_killed_monitor_leaves_the_truth(cx: &Context) {
     let id = run_d(cx, "web", &["sleep", "1000"]);
     let pid: i32 = field(cx, "web", "{{.State.Pid}}").parse().unwrap();
-    let monitor = monitor_of(cx, &id).unwrap();
-    kill_process(Pid::from_raw(monitor).unwrap(), Signal::KILL).unwrap();
+    kill_process(monitor_of(&folder(cx, &id)).unwrap(), Signal::KILL).unwrap();
     until("its container is gone", || {
         !std::fs::exists(format!("/proc/{pid}")).unwrap()
     });
@@ -206,12 +204,12 @@ fn policies_start_it_again(cx: &Context) {
         .silent_ok();
     until("it was given up", || {
         let id = cx.run(["ps", "-aq", "--no-trunc", "--filter", "name=some"]);
-        monitor_of(cx, id.ok().trim_end()).is_none()
+        monitor_of(&folder(cx, id.ok().trim_end())).is_none()
             && field(cx, "some", "{{.State.Status}}") == "exited"
     });
     let id = cx.run(["ps", "-aq", "--no-trunc", "--filter", "name=some"]);
-    let state = cx.root().join("containers").join(id.ok().trim_end());
-    let state = std::fs::read_to_string(state.join("state.json")).unwrap();
+    let state = folder(cx, id.ok().trim_end()).join("state.json");
+    let state = std::fs::read_to_string(state).unwrap();
     assert!(state.contains("\"restarts\":2,"), "{state}");
     // As after the machine has started again: what somebody stopped stays so only where its policy says that.
     let output = cx.run(["start", "--all", "--filter", "restart-policy=always"]);
@@ -275,7 +273,7 @@ fn wrong_states_are_told(cx: &Context) {
 
 fn monitors_end_with_their_containers(cx: &Context) {
     let id = run_d(cx, "web", &["sleep", "1000"]);
-    let monitor = monitor_of(cx, &id).unwrap();
+    let monitor = monitor_of(&folder(cx, &id)).unwrap().as_raw_nonzero();
     assert!(std::fs::exists(format!("/proc/{monitor}")).unwrap());
     cx.run(["stop", "web"]).silent_ok();
     let ended = || {

@@ -48,15 +48,19 @@ pub struct Context {
     _temp: Cleared,
 }
 
+/// The process that stays with the container in this folder of a store, as its state names it.
+pub fn monitor_of(container: &Path) -> Option<Pid> {
+    let state = fs::read(container.join("state.json")).ok()?;
+    let state: serde_json::Value = serde_json::from_slice(&state).ok()?;
+    Pid::from_raw(state["monitor"]["pid"].as_i64()?.try_into().ok()?)
+}
+
 impl Drop for Context {
     /// Ends what a scenario left running in the background, above all one that failed.
     fn drop(&mut self) {
         let folders = fs::read_dir(self.root().join("containers"));
         for folder in folders.into_iter().flatten().flatten() {
-            let state = fs::read(folder.path().join("state.json")).unwrap_or_default();
-            let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-            let pid = state["monitor"]["pid"].as_i64();
-            let pid = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+            let pid = monitor_of(&folder.path());
             // Only if it is still this one's.
             let command = pid.map(|pid| format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
             let command = command.and_then(|path| fs::read_to_string(path).ok());

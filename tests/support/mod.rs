@@ -6,7 +6,7 @@ mod output;
 mod registry;
 mod terminal;
 
-pub use context::{Caller, Context, Running, refused, scenario};
+pub use context::{Caller, Context, Running, monitor_of, refused, scenario};
 pub use images::{
     ImageTar, Layer, fixtures, layout_manifest, layout_tar, members, piped, repository, saved,
     sha256, shared, tarball,

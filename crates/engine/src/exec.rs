@@ -16,9 +16,6 @@ use crate::spec::{self, EmulationWish};
 use crate::user::{self, ResolvedUser};
 use crate::{Engine, Error, netfiles};
 
-/// Largest `/etc/passwd` or `/etc/group` that is read from a container, in bytes.
-const MAX_USER_FILE: usize = 4 << 20;
-
 /// A program to run.
 #[derive(Clone, Debug, Default)]
 pub struct ExecRequest {
@@ -127,9 +124,7 @@ impl Engine {
     }
 
     fn find_running(&self, query: &str) -> Result<Found, Error> {
-        let container = self.store.find_container(query)?;
-        let none = || StoreError::NoSuchContainer(query.to_owned());
-        let state = container.state()?.ok_or_else(none)?;
+        let (container, state) = self.find(query)?;
         let not_running = || Error::NotRunning(state.name.clone());
         let process = state.process().filter(|_| state.is_alive());
         let process = process.ok_or_else(not_running)?;
@@ -148,7 +143,7 @@ impl Engine {
     /// Looks the user up in the container's own files, as they are now.
     fn exec_user(&self, found: &Found, wanted: &str) -> Result<ResolvedUser, Error> {
         let files = ["/etc/passwd", "/etc/group"];
-        let texts = read_inside(&found.member, &files, MAX_USER_FILE)?;
+        let texts = read_inside(&found.member, &files, user::MAX_FILE)?;
         let texts: Vec<_> = texts.iter().map(|t| String::from_utf8_lossy(t)).collect();
         let [passwd, group] = texts.as_slice() else {
             return Err(Error::NotRunning(found.state.name.clone()));

@@ -7,20 +7,17 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use minidock_run::{AttachOptions, Attached, Line, Word, line};
+use minidock_run::{AttachOptions, Attached, DetachKeys, Line, WAKE, Word, line};
 use minidock_store::{Container, ContainerState, Identity, Status, StoreError};
 use minidock_sys::signal;
 
-use crate::created::Created;
-use crate::monitor::STOP_TIMEOUT;
+use crate::monitor::{STOP_SIGNAL, STOP_TIMEOUT};
 use crate::refusal::Refusal;
 use crate::run::Warning;
 use crate::target::{self, Target};
 use crate::{Engine, Error, MonitorLaunch};
 
-const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
-const SIGUSR1: i32 = 10;
 
 /// How somebody wants to be attached to a container that is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +111,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such container, it does not run, or it was run in a way that nobody can be attached to.
-    pub fn attach(&self, query: &str, mut options: AttachOptions) -> Result<Attached, Error> {
+    pub fn attach(&self, query: &str, options: AttachOptions) -> Result<Attached, Error> {
         let (container, state) = self.find(query)?;
         if !state.is_alive() {
             return Err(Error::AttachStopped);
@@ -122,22 +119,30 @@ impl Engine {
         if state.paused {
             return Err(Error::AttachPaused);
         }
-        let created = Created::read(&container)?;
-        options.terminal = created.wishes.terminal;
-        options.streams[0] &= created.interactive;
         let direct = || Error::AttachDirect(state.name.clone());
         let line = Line::connect(container.folder())?.ok_or_else(direct)?;
         line.ask(options.streams, options.terminal, false)?;
         Ok(line.attend(options)?)
     }
 
-    /// What a guest's client has to know beforehand: whether the container has a terminal, and keeps standard input open.
+    /// How to be attached to a container: to its output, and with `input` to its standard input, if that is kept open.
     ///
     /// # Errors
     /// When there is no such container.
-    pub fn streams_of(&self, query: &str) -> Result<(bool, bool), Error> {
+    pub fn attach_options(
+        &self,
+        query: &str,
+        input: bool,
+        keys: Option<DetachKeys>,
+        signals: bool,
+    ) -> Result<AttachOptions, Error> {
         let created = self.created(query)?;
-        Ok((created.wishes.terminal, created.interactive))
+        Ok(AttachOptions {
+            streams: [input && created.interactive, true, true],
+            terminal: created.wishes.terminal,
+            keys,
+            signals,
+        })
     }
 
     /// Asks a container to end, and kills it when it takes too long (a negative number of seconds is for ever). One that does
@@ -163,7 +168,7 @@ impl Engine {
         let Some(target) = Target::open(&container, &state)? else {
             return Ok(());
         };
-        let number = signal.or(state.stop_signal).unwrap_or(SIGTERM);
+        let number = signal.or(state.stop_signal).unwrap_or(STOP_SIGNAL);
         target.signal(number)?;
         let seconds = timeout.or(state.stop_timeout).unwrap_or(STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
@@ -215,7 +220,7 @@ impl Engine {
         })?;
         let monitor = state.monitor.and_then(|m| target::open(m).ok().flatten());
         if let Some(monitor) = monitor {
-            let _ = signal::send(monitor.as_fd(), SIGUSR1);
+            let _ = signal::send(monitor.as_fd(), WAKE);
             let _ = target::ended_within(&monitor, None);
         }
         Ok(())

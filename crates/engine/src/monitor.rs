@@ -21,7 +21,8 @@ use crate::{Engine, Error};
 
 /// How long a container has to end when nothing is said (Docker's).
 pub(crate) const STOP_TIMEOUT: i64 = 10;
-const SIGTERM: i32 = 15;
+/// How it is asked to when nothing is said: `SIGTERM`.
+pub(crate) const STOP_SIGNAL: i32 = 15;
 
 /// What a monitor does beside waiting.
 struct Watch<'a> {
@@ -242,7 +243,7 @@ fn keep_options(state: &ContainerState, created: &Created) -> KeepOptions {
     let timeout = state.stop_timeout.unwrap_or(STOP_TIMEOUT);
     KeepOptions {
         stdin_once: created.stdin_once,
-        stop_signal: state.stop_signal.unwrap_or(SIGTERM),
+        stop_signal: state.stop_signal.unwrap_or(STOP_SIGNAL),
         stop_timeout: u64::try_from(timeout).ok().map(Duration::from_secs),
     }
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minidock_oci::Platform;
-use minidock_run::{AttachOptions, Attached, DetachKeys, Host};
+use minidock_run::{AttachOptions, DetachKeys, Host};
 use minidock_store::{ContainerState, Status};
 
-use crate::create::{Ground, Made, remove_id};
+use crate::create::{Ground, Made, Plan, remove_id};
 use crate::created::Created;
 use crate::live::Attach;
 use crate::restart::Restart;
@@ -92,11 +92,17 @@ impl Engine {
     /// # Errors
     /// When the image is missing ([`Error::ImageNotFound`]) or the container cannot be made.
     pub fn create(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<String, Error> {
-        Ok(self.make(request, warn)?.container.id().to_owned())
+        let plan = self.plan_container(request)?;
+        Ok(self.make(request, plan, warn)?.container.id().to_owned())
     }
 
-    fn make(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<Made, Error> {
-        let plan = self.plan_container(request)?;
+    /// Makes a container that another process will start.
+    fn make(
+        &self,
+        request: &RunRequest,
+        plan: Plan,
+        warn: &dyn Fn(Warning),
+    ) -> Result<Made, Error> {
         let layers = Some(&plan.created.layers);
         let storage = storage::choose(&self.store, self.driver, layers, self.ids.search())?;
         let ground = Ground {
@@ -116,8 +122,7 @@ impl Engine {
     pub fn run(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<u8, Error> {
         let plan = self.plan_container(request)?;
         if !request.is_direct(&plan.created) {
-            drop(plan);
-            return self.run_with_monitor(request, warn);
+            return self.run_with_monitor(request, plan, warn);
         }
         let ready = self.ready(&request.image, &plan.created, None)?;
         let ground = Ground {
@@ -142,10 +147,15 @@ impl Engine {
         result
     }
 
-    fn run_with_monitor(&self, request: &RunRequest, warn: &dyn Fn(Warning)) -> Result<u8, Error> {
+    fn run_with_monitor(
+        &self,
+        request: &RunRequest,
+        plan: Plan,
+        warn: &dyn Fn(Warning),
+    ) -> Result<u8, Error> {
         let Made {
             container, state, ..
-        } = self.make(request, warn)?;
+        } = self.make(request, plan, warn)?;
         let attach = Attach {
             options: request.attach_options(),
             bound: !request.detach,
@@ -165,13 +175,8 @@ impl Engine {
         if request.detach {
             return Ok(0);
         }
-        match line.attend(attach.options)? {
-            Attached::Exited(status) => Ok(status),
-            Attached::Detached => Ok(0),
-            Attached::Signalled(number) => Ok(u8::try_from(128 + number).unwrap_or(u8::MAX)),
-            Attached::Unread => Ok(128 + 13),
-            Attached::Lost => Err(Error::MonitorLost(state.name)),
-        }
+        let status = line.attend(attach.options)?.shell_code();
+        status.ok_or(Error::MonitorLost(state.name))
     }
 
     fn start_and_wait(

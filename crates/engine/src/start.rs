@@ -18,9 +18,6 @@ use crate::storage::{self, Wanted};
 use crate::user::{self, ResolvedUser};
 use crate::{Engine, Error, devices, netfiles, rootfs, seccomp};
 
-/// Largest `/etc/passwd` or `/etc/group` that is read from an image, in bytes.
-const MAX_USER_FILE: u64 = 4 << 20;
-
 const PRIVILEGED: &str = "a privileged container may do what you may do: its capabilities are those of its own user \
                           namespace, and it has the devices that you can open";
 
@@ -116,7 +113,7 @@ impl Engine {
             let file = open_in_layers(&trees, Path::new(path)).map_err(failed)?;
             let mut bytes = Vec::new();
             if let Some(file) = file {
-                file.take(MAX_USER_FILE)
+                file.take(user::MAX_FILE as u64)
                     .read_to_end(&mut bytes)
                     .map_err(StoreErrorAt::read(path))?;
             }

@@ -31,10 +31,7 @@ pub(crate) fn ended_within(process: impl AsFd, patience: Option<Duration>) -> Re
     let mut fds = [PollFd::new(&process, PollFlags::IN)];
     loop {
         let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let rest = rest.map(|rest| Timespec {
-            tv_sec: rest.as_secs().cast_signed(),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        });
+        let rest = rest.and_then(|rest| Timespec::try_from(rest).ok());
         match poll(&mut fds, rest.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),

@@ -4,6 +4,9 @@
 //! As in Docker, a name must exist in the image's files and a number need not; a number that is there
 //! brings its group and home along.
 
+/// Largest `/etc/passwd` or `/etc/group` that is read, in bytes.
+pub(crate) const MAX_FILE: usize = 4 << 20;
+
 /// Ids and home of a container's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedUser {

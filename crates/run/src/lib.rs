@@ -79,6 +79,7 @@
 mod alone;
 mod attach;
 pub mod cgroup;
+mod channel;
 mod child;
 mod emulation;
 mod error;
@@ -112,7 +113,7 @@ pub use error::{Error, PlanError};
 pub use exit::Exit;
 pub use host::Host;
 pub use join::{Join, Member, Prepared, prepare_join, read_inside, sealed_copy};
-pub use keep::{KeepOptions, Keeper, Kept, Pause, pause};
+pub use keep::{KeepOptions, Keeper, Kept, Pause, WAKE, pause};
 pub use launch::{Launch, Provision, Rootfs};
 pub use own_root::as_own_root;
 pub use plan::{Plan, plan};

@@ -7,11 +7,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use minidock_sys::clone::{Memory, Namespaces, clone};
 use minidock_sys::{Errno, fd};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::Signal;
 
+use crate::channel::channel;
 use crate::plan::step::SelfMap;
 use crate::{Error, child, supervise, trial};
 
@@ -31,13 +30,7 @@ struct Task<'a> {
 /// # Errors
 /// [`Error::OwnRoot`] with that text; [`Error::Clone`] where user namespaces are refused.
 pub fn as_own_root(work: &dyn Fn() -> Result<(), String>) -> Result<(), Error> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(Error::supervise("make a socketpair"))?;
+    let (ours, theirs) = channel()?;
     let task = Task {
         map: trial::own_ids()?,
         channel: theirs.as_fd(),

@@ -24,10 +24,9 @@ use std::process::{Child, Command, Stdio};
 
 use minidock_sys::clone::{Memory, Namespaces, clone};
 use minidock_sys::{Errno, fd, userns};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::channel::channel;
 use crate::{Error, supervise};
 
 /// The programs that write id maps for ordinary users.
@@ -166,16 +165,6 @@ pub fn enter(maps: &RangeMaps, writers: &MapWriters) -> Result<(), Error> {
     drop(ours);
     supervise::reap(child.pidfd.as_fd())?;
     answer
-}
-
-fn channel() -> Result<(rustix::fd::OwnedFd, rustix::fd::OwnedFd), Error> {
-    socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(Error::supervise("make a socketpair"))
 }
 
 /// Tells the helper that there are maps to be written, and hears how it went.

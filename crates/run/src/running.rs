@@ -7,10 +7,11 @@ use std::path::Path;
 use minidock_sys::clone::{Child, Memory, clone};
 use minidock_sys::signal::{self, MaskGuard, SignalFd, SignalSet};
 use minidock_sys::{Errno, process};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::net::{SendFlags, send};
 use rustix::termios::Winsize;
 
 use crate::attach::Guests;
+use crate::channel::channel;
 use crate::child::{self, Birth};
 use crate::emulation::Supervisor;
 use crate::keep::{self, KeepOptions, Keeper, Kept, Watched};
@@ -88,13 +89,7 @@ pub(crate) fn carry_out(
     let mask = MaskGuard::block(&all).map_err(Error::supervise("block signals"))?;
     let signals = SignalFd::new(&all).map_err(Error::supervise("make a signalfd"))?;
     let (inside, outside) = stdio::prepare(plan)?;
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(Error::supervise("make a socketpair"))?;
+    let (ours, theirs) = channel()?;
     let birth = Birth {
         plan,
         channel: theirs.as_fd(),
@@ -174,15 +169,12 @@ fn window(plan: &Plan) -> Option<Winsize> {
     wanted.or_else(stdio::window)
 }
 
-/// Field 22 of `/proc/PID/stat`; the second one is in parentheses and may hold anything.
+/// See [`Running::start_time`].
 fn start_time(pid: i32) -> Result<u64, Error> {
     let what = "when the container's process started";
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .map_err(|source| Error::Host { what, source })?;
-    let field = stat
-        .rfind(')')
-        .and_then(|end| stat[end + 1..].split_ascii_whitespace().nth(19));
-    let time = field.and_then(|field| field.parse().ok());
+    let time = process::state_and_start(&stat).map(|(_, start)| start);
     time.ok_or_else(|| Error::Host {
         what,
         source: std::io::ErrorKind::InvalidData.into(),

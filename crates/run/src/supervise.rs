@@ -302,7 +302,7 @@ pub(crate) fn pass_to(pid: Pid, pidfd: BorrowedFd<'_>, init: bool, number: i32) 
     match number {
         // About the supervisor's own children and descriptors.
         SIGCHLD | SIGPIPE | SIGURG => {}
-        number if ENDING.contains(&number) && !init && discarded(pid, number) => {
+        number if would_be_lost(pid, init, number) => {
             let _ = signal::send(pidfd, 9);
             return Passed::Killed;
         }
@@ -320,11 +320,16 @@ pub(crate) fn pass_to(pid: Pid, pidfd: BorrowedFd<'_>, init: bool, number: i32) 
 /// # Errors
 /// `ESRCH` when it has ended, `EPERM` when it is out of reach.
 pub fn signal(pid: Pid, pidfd: BorrowedFd<'_>, init: bool, number: i32) -> Result<(), Errno> {
-    let number = match ENDING.contains(&number) && !init && discarded(pid, number) {
+    let number = match would_be_lost(pid, init, number) {
         true => 9,
         false => number,
     };
     signal::send(pidfd, number)
+}
+
+/// Whether a signal by which people ask a program to end would end nothing.
+fn would_be_lost(pid: Pid, init: bool, number: i32) -> bool {
+    ENDING.contains(&number) && !init && discarded(pid, number)
 }
 
 /// Whether the kernel would throw the signal away because the process is the first of its pid namespace and has neither a

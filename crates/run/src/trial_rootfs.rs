@@ -9,8 +9,8 @@ use std::path::Path;
 use minidock_sys::clone::{Memory, Namespaces, clone};
 use minidock_sys::{Errno, fd};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::channel::channel;
 use crate::plan::step::{SelfMap, Step};
 use crate::report::{self, Fail, Message, Phase, Reporter};
 use crate::server::Server;
@@ -54,13 +54,7 @@ pub fn try_overlay(folder: &Path, program: Option<&Path>) -> Result<Option<Rootf
     })?;
     let host = Host::read()?;
     let root = plan::rootfs(&rootfs, &folder.join("merged"), host.kernel, false)?;
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(Error::supervise("make a socketpair"))?;
+    let (ours, theirs) = channel()?;
     let task = Task {
         map: trial::own_ids()?,
         root: &root,

@@ -71,15 +71,14 @@ impl LiveRoot {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`.
+/// When a process started, in clock ticks since boot.
 pub(crate) fn started(proc: &OwnedFd) -> Option<u64> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut stat = String::new();
     File::from(openat(proc, "stat", flags, Mode::empty()).ok()?)
         .read_to_string(&mut stat)
         .ok()?;
-    let fields = &stat[stat.rfind(')')? + 1..];
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    minidock_sys::process::state_and_start(&stat).map(|(_, start)| start)
 }
 
 /// Gets a mount namespace for this process, whose mounts nobody else sees.

@@ -62,6 +62,7 @@ mod reserve;
 mod root;
 mod session;
 mod space;
+mod state;
 mod tmp;
 mod trash;
 mod usage;
@@ -70,10 +71,7 @@ mod volumes;
 
 pub use check::{CheckEvent, Checked, Finding};
 pub use collect::Collected;
-pub use container::{
-    CREATED, Container, ContainerState, Identity, MountKind, MountRecord, NewContainer, Status,
-    Stopped,
-};
+pub use container::{CREATED, Container, NewContainer, Stopped};
 pub use driver::{Driver, DriverError, DriverRecord, TriedDriver};
 pub use error::StoreError;
 pub use id_map::{IdExtent, IdMap, IdMapping};
@@ -86,5 +84,6 @@ pub use platforms::{StoredIndex, is_attachment};
 pub use root::Store;
 pub use session::{Turn, Writer};
 pub use space::Bounds;
+pub use state::{ContainerState, Identity, MountKind, MountRecord, Status};
 pub use usage::{Parts, Usage};
 pub use volumes::{ANONYMOUS_LABEL, Filling, Volume, VolumeRecord, is_volume_name};

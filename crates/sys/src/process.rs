@@ -227,6 +227,16 @@ pub fn clear_own_umask() -> Result<()> {
     Ok(())
 }
 
+/// State (`R`, `S`, `Z`, …) and start time (in clock ticks since boot, which with the id names one process for good) in a text
+/// of `/proc/PID/stat`: fields 3 and 22 (proc_pid_stat(5)).
+pub fn state_and_start(stat: &str) -> Option<(&str, u64)> {
+    // The second field is the program's name in parentheses, and may hold anything.
+    let after = stat.get(stat.rfind(')')? + 1..)?;
+    let mut fields = after.split_ascii_whitespace();
+    let state = fields.next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
 /// What a child process came to.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
@@ -286,6 +296,16 @@ mod tests {
         assert_eq!(usage.status, Some(3));
         assert!(usage.peak_kib > 0);
         assert!(child.wait().is_err(), "it was waited for already");
+    }
+
+    #[test]
+    fn a_program_s_name_does_not_disturb() {
+        let fields = "0 ".repeat(18);
+        let stat = format!("7 (a) b) c) Z {fields}4711 0\n");
+        assert_eq!(state_and_start(&stat), Some(("Z", 4711)));
+        for bad in ["", "7 (a", "7 (a) S", "7 (a) S 1 2 3"] {
+            assert_eq!(state_and_start(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -51,17 +51,9 @@ pub fn start(place: &Place, args: StartArgs) -> Result<u8, Failure> {
             "you cannot start and attach multiple containers at once",
         ));
     };
-    let (terminal, open) = engine.streams_of(container)?;
-    let input = args.interactive && open;
-    check_terminal(terminal && input)?;
-    let options = AttachOptions {
-        streams: [input, true, true],
-        terminal,
-        keys: keys(args.detach_keys.as_deref())?,
-        signals: true,
-    };
+    let keys = keys(args.detach_keys.as_deref())?;
     let attach = Attach {
-        options,
+        options: options(&engine, container, args.interactive, keys, true)?,
         bound: false,
     };
     match engine.start(container, Some(attach), &tell(false)) {
@@ -140,23 +132,25 @@ pub struct AttachArgs {
 /// `minidock attach`.
 pub fn attach(place: &Place, args: AttachArgs) -> Result<u8, Failure> {
     let engine = place.engine()?;
-    let (terminal, open) = engine.streams_of(&args.container)?;
-    let input = !args.no_stdin && open;
-    check_terminal(terminal && input)?;
-    let options = AttachOptions {
-        streams: [input, true, true],
-        terminal,
-        keys: keys(args.detach_keys.as_deref())?,
-        signals: args.sig_proxy,
-    };
+    let keys = keys(args.detach_keys.as_deref())?;
+    let input = !args.no_stdin;
+    let options = options(&engine, &args.container, input, keys, args.sig_proxy)?;
     status(&args.container, engine.attach(&args.container, options)?)
 }
 
-fn check_terminal(wanted: bool) -> Result<(), Failure> {
-    match wanted && !std::io::stdin().is_terminal() {
-        true => Err(Failure::usage("the input device is not a TTY").code(1)),
-        false => Ok(()),
+/// How to be attached to a container, whose terminal can only be had from a terminal.
+fn options(
+    engine: &Engine,
+    container: &str,
+    input: bool,
+    keys: Option<DetachKeys>,
+    signals: bool,
+) -> Result<AttachOptions, Failure> {
+    let options = engine.attach_options(container, input, keys, signals)?;
+    if options.terminal && options.streams[0] && !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("the input device is not a TTY").code(1));
     }
+    Ok(options)
 }
 
 /// `--detach-keys`, or Docker's.
@@ -171,13 +165,8 @@ pub fn keys(typed: Option<&str>) -> Result<Option<DetachKeys>, Failure> {
 }
 
 fn status(container: &str, attached: Attached) -> Result<u8, Failure> {
-    match attached {
-        Attached::Exited(status) => Ok(status),
-        Attached::Detached => Ok(0),
-        Attached::Signalled(number) => Ok(u8::try_from(128 + number).unwrap_or(u8::MAX)),
-        Attached::Unread => Ok(128 + 13),
-        Attached::Lost => Err(Error::MonitorLost(container.to_owned()).into()),
-    }
+    let lost = || Error::MonitorLost(container.to_owned()).into();
+    attached.shell_code().ok_or_else(lost)
 }
 
 #[derive(Debug, Args)]

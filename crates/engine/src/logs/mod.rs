@@ -55,27 +55,9 @@ use std::path::PathBuf;
 
 pub use entry::LogEntry;
 pub use files::SURPLUS_BYTES;
+pub use minidock_run::Stream;
 pub use options::{LogDriver, LogOptions};
 pub use writer::{LogSubject, LogWriter};
-
-/// One of a container's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stream {
-    /// Descriptor 1, and all there is where the container has a terminal.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
-}
-
-impl Stream {
-    /// As Docker writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
 
 /// What goes wrong with logs.
 #[derive(Debug, thiserror::Error)]

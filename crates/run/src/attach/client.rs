@@ -11,11 +11,11 @@ use rustix::termios::isatty;
 
 use super::wire::{FromGuest, MESSAGE, PIECE, ToGuest};
 use super::{DetachKeys, Stream, Welcome, guests};
-use crate::Error;
 use crate::relay::AT_ONCE;
 use crate::stdio;
 use crate::supervise::{ENDING, SIGCHLD, SIGCONT, SIGPIPE, SIGURG, SIGWINCH};
 use crate::terminal::RawTerminal;
+use crate::{Error, Exit};
 
 /// How somebody is attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,20 @@ pub enum Attached {
     Unread,
     /// The watcher is gone.
     Lost,
+}
+
+impl Attached {
+    /// What the caller should end with: the container's status, 0 when it was detached from, 128 + n for what a signal ended
+    /// here; nothing where the watcher is gone.
+    pub fn shell_code(self) -> Option<u8> {
+        match self {
+            Self::Exited(code) => Some(code),
+            Self::Detached => Some(0),
+            Self::Signalled(number) => Some(Exit::Signal(number).shell_code()),
+            Self::Unread => Some(Exit::Signal(SIGPIPE).shell_code()),
+            Self::Lost => None,
+        }
+    }
 }
 
 /// What the watcher says before the container's program runs, or when it does.

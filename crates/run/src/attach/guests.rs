@@ -8,12 +8,13 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
-    bind, listen, recv, send, socket_with, socketpair,
+    bind, listen, recv, send, socket_with,
 };
 
 use super::wire::{FromGuest, MESSAGE, ToGuest, Welcome, output_kind};
 use super::{Line, Stream};
 use crate::Error;
+use crate::channel::channel;
 
 /// The socket's name in a container's folder.
 const SOCKET: &str = "attach";
@@ -23,13 +24,7 @@ const SOCKET: &str = "attach";
 /// # Errors
 /// When no socket can be had.
 pub fn line() -> Result<(Line, OwnedFd), Error> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(Error::supervise("make a socketpair"))?;
+    let (ours, theirs) = channel()?;
     Ok((Line::new(ours), theirs))
 }
 

@@ -24,10 +24,20 @@ pub use keys::{DetachKeys, KeyError};
 pub use wire::Welcome;
 
 /// One of a container's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
     /// Standard output, and all that a terminal shows.
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl Stream {
+    /// As Docker writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
 }

@@ -4,25 +4,27 @@
 //! [`Keeper`] first, whole, and then round to the [`Guests`]; the next piece is read when all of them have it. There is one
 //! piece at a time, in one buffer, which is given up while nothing happens.
 
+mod streams;
+
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use minidock_sys::signal::{self, MaskGuard, SignalFd, SignalSet};
 use minidock_sys::{Errno, memory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Pid;
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::attach::wire::MESSAGE;
 use crate::attach::{Guests, Stream, Wish};
 use crate::emulation::Supervisor;
 use crate::stdio::Outside;
 use crate::supervise::{ENDING, Passed, SIGCHLD, SIGPIPE, end_orphans, pass_to, reap};
 use crate::{Error, Exit};
 
-/// The process's own children have changed, or somebody has changed the container's state: the keeper is to look.
-const SIGUSR1: i32 = 10;
+use streams::Streams;
+
+/// The signal that wakes a monitor (`SIGUSR1`): somebody has changed the container's state, and the keeper is to look.
+pub const WAKE: i32 = 10;
 
 /// Whoever keeps what a container does.
 pub trait Keeper {
@@ -30,7 +32,7 @@ pub trait Keeper {
     fn output(&mut self, stream: Stream, bytes: &[u8]);
 
     /// Called at first, when the time that it said is over, and when a child process has ended or somebody woke this process
-    /// (`SIGUSR1`). Says when it wants to be called again.
+    /// ([`WAKE`]). Says when it wants to be called again.
     fn look(&mut self) -> Option<Duration>;
 
     /// The container's first process has ended. Called before the last of its output, and before anybody is told.
@@ -67,94 +69,6 @@ pub(crate) struct Watched<'a> {
     pub init: bool,
     pub own_processes: bool,
     pub emulation: Option<Supervisor>,
-}
-
-/// Where container and watcher meet.
-struct Streams {
-    input: Option<OwnedFd>,
-    outputs: Vec<(Stream, OwnedFd)>,
-    /// A message: room for its first byte, and the piece that goes round.
-    message: Vec<u8>,
-    /// As much of the message is going round.
-    going: usize,
-}
-
-impl Streams {
-    fn new(outside: Outside, terminal: Option<&OwnedFd>) -> Result<Self, Error> {
-        let mut outputs = Vec::new();
-        outputs.extend(outside.stdout.map(|fd| (Stream::Stdout, fd)));
-        outputs.extend(outside.stderr.map(|fd| (Stream::Stderr, fd)));
-        let mut input = outside.stdin;
-        if let Some(terminal) = terminal {
-            let copy = || {
-                terminal.try_clone().map_err(|source| Error::Supervise {
-                    what: "copy a descriptor",
-                    source,
-                })
-            };
-            outputs.push((Stream::Stdout, copy()?));
-            input = Some(copy()?);
-        }
-        for fd in outputs.iter().map(|(_, fd)| fd).chain(&input) {
-            if let Ok(flags) = fcntl_getfl(fd) {
-                let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
-            }
-        }
-        Ok(Self {
-            input,
-            outputs,
-            message: Vec::new(),
-            going: 0,
-        })
-    }
-
-    /// Reads the next piece of an output, and sends it on its way.
-    fn read(&mut self, which: usize, guests: &mut Guests, keeper: &mut dyn Keeper) {
-        let Some((stream, fd)) = self.outputs.get(which) else {
-            return;
-        };
-        self.message.resize(MESSAGE, 0);
-        let Some(room) = self.message.get_mut(1..) else {
-            return;
-        };
-        match rustix::io::read(fd, room) {
-            Ok(count) if count > 0 => {
-                let stream = *stream;
-                let whole = self.message.get_mut(..=count).unwrap_or_default();
-                keeper.output(stream, whole.get(1..).unwrap_or_default());
-                self.going = match guests.offer(stream, whole) {
-                    true => 0,
-                    false => 1 + count,
-                };
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            // The end; a terminal whose other side is closed says EIO.
-            Ok(_) | Err(_) => drop(self.outputs.remove(which)),
-        }
-    }
-
-    fn offer_again(&mut self, guests: &mut Guests) {
-        let whole = self.message.get(..self.going).unwrap_or_default();
-        if guests.offer_again(whole) {
-            self.going = 0;
-        }
-    }
-
-    /// Passes input on, as far as it is taken.
-    fn write(&mut self, guests: &mut Guests) {
-        let (Some(fd), Some(piece)) = (&self.input, guests.input()) else {
-            // Nobody will ever read it.
-            while let Some(rest) = guests.input().map(<[u8]>::len) {
-                guests.passed_on(rest);
-            }
-            return;
-        };
-        match rustix::io::write(fd, piece) {
-            Ok(count) => guests.passed_on(count),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => self.input = None,
-        }
-    }
 }
 
 /// Something that poll(2) can say.
@@ -292,12 +206,7 @@ impl Loop<'_, '_> {
         const SOON: Duration = Duration::from_millis(50);
         let until = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(Instant::now()));
         let waits = [until(self.look), until(self.kill), self.fat.then_some(SOON)];
-        let shortest = waits.into_iter().flatten().min()?;
-        Some(Timespec {
-            tv_sec: shortest.as_secs().cast_signed(),
-            // A little late is better than a little early, and again.
-            tv_nsec: i64::from(shortest.subsec_nanos()),
-        })
+        waits.into_iter().flatten().min()?.try_into().ok()
     }
 
     fn on_time(&mut self, quiet: bool) {
@@ -335,7 +244,7 @@ impl Loop<'_, '_> {
         let failed = || Error::supervise("read a signal");
         while let Some(number) = self.watched.signals.next().map_err(failed())? {
             match number {
-                SIGCHLD | SIGUSR1 => self.look(),
+                SIGCHLD | WAKE => self.look(),
                 SIGPIPE => {}
                 number if ENDING.contains(&number) => self.ask_to_end(),
                 _ => {}
@@ -405,24 +314,16 @@ impl Loop<'_, '_> {
         self.streams.input = None;
         let mut until = Instant::now() + PATIENCE;
         loop {
-            let mut which = self.streams.outputs.len();
-            while self.streams.going == 0 && which > 0 {
-                which -= 1;
-                // What can be read is there, for nobody writes any more.
-                let before = self.streams.outputs.len();
-                self.read_on(which);
-                if self.streams.going == 0 && self.streams.outputs.len() == before {
-                    // Nothing is there, although somebody holds the other end: a process of another container's.
-                    if !self.readable(which) {
-                        self.streams.outputs.remove(which);
-                    }
-                }
-                which = which.min(self.streams.outputs.len());
-            }
-            if self.streams.going == 0 && self.streams.outputs.is_empty() {
-                return Ok(());
-            }
             if self.streams.going == 0 {
+                let Some(last) = self.streams.outputs.len().checked_sub(1) else {
+                    return Ok(());
+                };
+                // What can be read is there, for nobody writes any more. Where nothing is, although somebody holds the other
+                // end, that is a process of another container's.
+                match self.readable(last) {
+                    true => self.streams.read(last, self.guests, self.keeper),
+                    false => drop(self.streams.outputs.remove(last)),
+                }
                 continue;
             }
             let all = Instant::now() < until;
@@ -441,19 +342,6 @@ impl Loop<'_, '_> {
         }
     }
 
-    fn read_on(&mut self, which: usize) {
-        loop {
-            let before = self.streams.outputs.len();
-            if !self.readable(which) {
-                return;
-            }
-            self.streams.read(which, self.guests, self.keeper);
-            if self.streams.going > 0 || self.streams.outputs.len() != before {
-                return;
-            }
-        }
-    }
-
     fn readable(&self, which: usize) -> bool {
         let Some((_, fd)) = self.streams.outputs.get(which) else {
             return false;
@@ -465,10 +353,7 @@ impl Loop<'_, '_> {
     /// Whether somebody has asked this process to end meanwhile.
     fn wait_for_guests(&mut self, until: Option<Instant>) -> Result<bool, Error> {
         let patience = until.map(|at| at.saturating_duration_since(Instant::now()));
-        let patience = patience.map(|time| Timespec {
-            tv_sec: time.as_secs().cast_signed(),
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
+        let patience = patience.and_then(|time| Timespec::try_from(time).ok());
         let mut fds = vec![PollFd::new(self.watched.signals, PollFlags::IN)];
         self.guests.interests(&mut fds);
         match poll(&mut fds, patience.as_ref()) {
@@ -488,7 +373,7 @@ impl Loop<'_, '_> {
 pub enum Pause {
     /// It was long enough.
     Over,
-    /// Somebody woke this process (`SIGUSR1`), or wants it to end.
+    /// Somebody woke this process ([`WAKE`]), or wants it to end.
     Woken,
 }
 
@@ -507,20 +392,17 @@ pub fn pause(guests: &mut Guests, time: Duration) -> Result<Pause, Error> {
         if rest.is_zero() {
             return Ok(Pause::Over);
         }
-        let rest = Timespec {
-            tv_sec: rest.as_secs().cast_signed(),
-            tv_nsec: i64::from(rest.subsec_nanos()),
-        };
+        let timeout = Timespec::try_from(rest).ok();
         {
             let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
             guests.interests(&mut fds);
-            match poll(&mut fds, Some(&rest)) {
+            match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::supervise("wait")(errno)),
             }
         }
         while let Some(number) = signals.next().map_err(Error::supervise("read a signal"))? {
-            if number == SIGUSR1 || ENDING.contains(&number) {
+            if number == WAKE || ENDING.contains(&number) {
                 return Ok(Pause::Woken);
             }
         }
