@@ -17,6 +17,7 @@ scenarios!(
     a_killed_client_takes_its_container_along,
     a_killed_monitor_leaves_the_truth,
     policies_start_it_again,
+    a_monitor_that_is_asked_to_end_starts_nothing_again,
     what_cannot_start_leaves_nothing,
     wrong_states_are_told,
     monitors_end_with_their_containers,
@@ -214,6 +215,25 @@ fn policies_start_it_again(cx: &Context) {
     // As after the machine has started again: what somebody stopped stays so only where its policy says that.
     let output = cx.run(["start", "--all", "--filter", "restart-policy=always"]);
     assert_eq!(output.ok(), "web\n");
+}
+
+fn a_monitor_that_is_asked_to_end_starts_nothing_again(cx: &Context) {
+    cx.load_busybox();
+    let flags = ["run", "-d", "--name", "web", "--restart", "always"];
+    let id = cx.run([&flags[..], &["busybox", "false"]].concat());
+    let folder = folder(cx, id.silent_ok().trim_end());
+    // As when the machine shuts down: between two starts, which are soon far apart, or in the short life between.
+    until("it waits for its next start", || {
+        field(cx, "web", "{{.State.Status}}") == "restarting"
+    });
+    kill_process(monitor_of(&folder).unwrap(), Signal::TERM).unwrap();
+    until("its monitor has ended", || monitor_of(&folder).is_none());
+    assert_eq!(field(cx, "web", "{{.State.Status}}"), "exited");
+    assert_eq!(
+        cx.run(["start", "--all", "--filter", "restart-policy=always"])
+            .ok(),
+        "web\n"
+    );
 }
 
 fn what_cannot_start_leaves_nothing(cx: &Context) {

@@ -140,10 +140,12 @@ impl Engine {
         let until = Instant::now() + time;
         loop {
             let rest = until.saturating_duration_since(Instant::now());
-            if minidock_run::pause(guests, rest)? == Pause::Over {
-                return Ok(true);
+            match minidock_run::pause(guests, rest)? {
+                Pause::Over => return Ok(true),
+                Pause::Asked => return Ok(false),
+                Pause::Woken => {}
             }
-            // Woken by somebody who stopped or removed it, or asked to end.
+            // By somebody who stopped or removed it.
             let state = match container.change_state(|state| {
                 if state.stopped_by_hand {
                     state.status = Status::Exited;

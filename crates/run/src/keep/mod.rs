@@ -373,8 +373,10 @@ impl Loop<'_, '_> {
 pub enum Pause {
     /// It was long enough.
     Over,
-    /// Somebody woke this process ([`WAKE`]), or wants it to end.
+    /// Somebody woke this process ([`WAKE`]).
     Woken,
+    /// Somebody wants it to end.
+    Asked,
 }
 
 /// Waits between two lives of a container. Signals have to be blocked.
@@ -402,8 +404,11 @@ pub fn pause(guests: &mut Guests, time: Duration) -> Result<Pause, Error> {
             }
         }
         while let Some(number) = signals.next().map_err(Error::supervise("read a signal"))? {
-            if number == WAKE || ENDING.contains(&number) {
+            if number == WAKE {
                 return Ok(Pause::Woken);
+            }
+            if ENDING.contains(&number) {
+                return Ok(Pause::Asked);
             }
         }
         guests.attend(&mut |_| ());
